@@ -1,0 +1,64 @@
+// Package templates holds the text files that tbcert writes for others: what a
+// ThingsBoard server is configured with, and what a device runs.
+//
+// A template stands beside this file as DIR/NAME.tmpl and is rendered as
+// DIR/NAME. The package knows no type of tbcert's: the data is the caller's.
+package templates
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"text/template"
+)
+
+// extension ends the name of every template.
+const extension = ".tmpl"
+
+//go:embed */*.tmpl
+var files embed.FS
+
+// ErrUnknown is the error for a name that no template has.
+var ErrUnknown = errors.New("no such template")
+
+// Render fills in the template name, for instance "device/connect.sh", with
+// data. A field or key that the template wants and data does not have is an
+// error, never an empty text.
+//
+// Templates can use the function sh: it quotes a text so that a POSIX shell
+// reads it as one word.
+func Render(name string, data any) ([]byte, error) {
+	text, err := files.ReadFile(name + extension)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s", ErrUnknown, name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the template %s: %w", name, err)
+	}
+	parsed, err := template.New(name).
+		Option("missingkey=error").
+		Funcs(template.FuncMap{"sh": quoteShell}).
+		Parse(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("parse the template %s: %w", name, err)
+	}
+	var out bytes.Buffer
+	if err := parsed.Execute(&out, data); err != nil {
+		return nil, fmt.Errorf("fill in the template %s: %w", name, err)
+	}
+	return out.Bytes(), nil
+}
+
+// quoteShell makes one word of s for a POSIX shell (XCU 2.2.2): nothing is
+// special between single quotes but the single quote itself, which is closed,
+// escaped and opened again. A text with nothing to quote stays as it is.
+func quoteShell(s string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:@%+,="
+	if s != "" && strings.Trim(s, plain) == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
