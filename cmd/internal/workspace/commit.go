@@ -1,0 +1,205 @@
+package workspace
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+)
+
+// The two names under which changes wait. A stage is being written and may be
+// thrown away; a committed stage is decided and must be carried out.
+const (
+	stageDir  = ".tbcert-stage"
+	commitDir = ".tbcert-commit"
+)
+
+// Commit makes all files appear, or none. It needs the lock.
+//
+// The files are written to a stage directory with their final modes, brought
+// to the disk, and the stage is renamed to a commit: that one rename is the
+// decision. Then every file moves to its place, a directory that was not there
+// before as a whole. A crash before the decision leaves the old state; a crash
+// after it is finished by the next Lock. Files whose bytes and mode are what
+// they should be are left alone; Commit gives the names of the others.
+func (w *Workspace) Commit(files ...File) (changed []string, err error) {
+	root, err := w.open()
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	files, err = differing(root, files)
+	if err != nil {
+		return nil, w.writeError(err)
+	}
+	if len(files) == 0 {
+		return nil, nil
+	}
+	if err := stage(root, files); err != nil {
+		return nil, errors.Join(w.writeError(err), root.RemoveAll(stageDir))
+	}
+	if err := root.Rename(stageDir, commitDir); err != nil {
+		return nil, errors.Join(w.writeError(err), root.RemoveAll(stageDir))
+	}
+	for _, file := range files {
+		changed = append(changed, file.Name)
+	}
+	if err := rollForward(root); err != nil {
+		return nil, fmt.Errorf("move the new files from %s to their places: %w (they are safe there; mend this and run the command again)", w.Path(commitDir), err)
+	}
+	return changed, nil
+}
+
+// Interrupted reports whether a crash left a decided change unfinished. The
+// next Lock finishes it.
+func (w *Workspace) Interrupted() (bool, error) { return w.Exists(commitDir) }
+
+// recover finishes a commit that was decided and drops a stage that was not.
+func (w *Workspace) recover() error {
+	root, err := w.open()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if _, err := root.Lstat(commitDir); err == nil {
+		if err := rollForward(root); err != nil {
+			return fmt.Errorf("finish the interrupted change in %s: %w", w.Path(commitDir), err)
+		}
+	}
+	if _, err := root.Lstat(stageDir); err == nil {
+		if err := root.RemoveAll(stageDir); err != nil {
+			return fmt.Errorf("drop the interrupted change in %s: %w", w.Path(stageDir), err)
+		}
+	}
+	return nil
+}
+
+// differing keeps the files that are not on the disk as they should be.
+func differing(root *os.Root, files []File) ([]File, error) {
+	var kept []File
+	for _, file := range files {
+		same, err := isSame(root, file)
+		if err != nil {
+			return nil, err
+		}
+		if !same {
+			kept = append(kept, file)
+		}
+	}
+	return kept, nil
+}
+
+func isSame(root *os.Root, file File) (bool, error) {
+	info, err := root.Lstat(file.Name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if !info.Mode().IsRegular() {
+		return false, fmt.Errorf("%s is in the way: it is not a regular file", file.Name)
+	}
+	if info.Mode() != file.mode() || info.Size() != int64(len(file.Data)) {
+		return false, nil
+	}
+	data, err := root.ReadFile(file.Name)
+	return bytes.Equal(data, file.Data), err
+}
+
+// stage writes the files below the stage directory and syncs them.
+func stage(root *os.Root, files []File) error {
+	if err := root.Mkdir(stageDir, directoryMode); err != nil {
+		return err
+	}
+	staged, err := root.OpenRoot(stageDir)
+	if err != nil {
+		return err
+	}
+	defer staged.Close()
+	sync := newSyncer(staged, len(files))
+	defer sync.close()
+	for _, file := range files {
+		if err := sync.makeDir(path.Dir(file.Name)); err != nil {
+			return err
+		}
+		if err := writeNew(staged, file, sync); err != nil {
+			return err
+		}
+	}
+	return sync.flush()
+}
+
+// writeNew makes one file, its mode set before its first byte, and hands it
+// over to be synced and closed.
+func writeNew(staged *os.Root, file File, sync *syncer) error {
+	f, err := staged.OpenFile(file.Name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|openNoFollow, file.mode())
+	if err != nil {
+		return err
+	}
+	// Chmod past the umask: a root certificate that a service cannot read
+	// is as bad as a key that it can.
+	if err := f.Chmod(file.mode()); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if _, err := f.Write(file.Data); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return sync.take(f)
+}
+
+// rollForward carries out a committed stage: it can stop anywhere and be
+// begun again.
+func rollForward(root *os.Root) error {
+	if err := syncDir(root, "."); err != nil {
+		return err
+	}
+	touched, err := moveInto(root, ".")
+	if err != nil {
+		return err
+	}
+	for _, dir := range touched {
+		if err := syncDir(root, dir); err != nil {
+			return err
+		}
+	}
+	return root.RemoveAll(commitDir)
+}
+
+// moveInto moves what is staged for dir to its place: a file, or a directory
+// that is not there yet, by one rename; into a directory that is there, file
+// by file. It gives the directories that got new entries.
+func moveInto(root *os.Root, dir string) (touched []string, err error) {
+	staged := path.Join(commitDir, dir)
+	entries, err := fs.ReadDir(root.FS(), staged)
+	if err != nil {
+		return nil, err
+	}
+	for _, entry := range entries {
+		target := path.Join(dir, entry.Name())
+		if entry.IsDir() && isDir(root, target) {
+			below, err := moveInto(root, target)
+			if err != nil {
+				return nil, err
+			}
+			touched = append(touched, below...)
+			continue
+		}
+		if err := root.Rename(path.Join(staged, entry.Name()), target); err != nil {
+			return nil, err
+		}
+	}
+	return append(touched, dir), nil
+}
+
+func isDir(root *os.Root, name string) bool {
+	info, err := root.Lstat(name)
+	return err == nil && info.IsDir()
+}
+
+// writeError says what a failed write means for the user.
+func (w *Workspace) writeError(err error) error {
+	return fmt.Errorf("write in %s: %w (nothing was changed)", w.dir, err)
+}
