@@ -204,6 +204,7 @@ func (m *manifest) take(device *Device, column column, field string) (problem st
 		token, problem := m.takeToken(field, line)
 		device.Token = token
 		return problem
+	case columnUnknown: // readHeadings lets none through
 	}
 	if problem := textProblem(field); problem != "" {
 		return "the " + column.String() + " " + problem

@@ -73,9 +73,9 @@ func TestReadManifestRefuses(t *testing.T) {
 		{"no name, two labels", "label,label\n", []string{"f.csv:1:1: there is no column name"}},
 		{"semicolons", "name;token\na;canary\n", []string{`f.csv:1:1: the fields are separated by ";"`}},
 		{"tabs", "name\ttoken\na\tcanary\n", []string{`f.csv:1:1: the fields are separated by "\t"`}},
-		{"unknown columns", "name,colour,token,x\na,b,canary,c\n", []string{
-			`f.csv:1:6: column "colour" is unknown; the columns are name, label, profile (or type, device_profile), token (or access_token)`,
-			`f.csv:1:19: column "x" is unknown`,
+		{"unknown columns", "name,color,token,x\na,b,canary,c\n", []string{
+			`f.csv:1:6: column "color" is unknown; the columns are name, label, profile (or type, device_profile), token (or access_token)`,
+			`f.csv:1:18: column "x" is unknown`,
 		}},
 		{"an empty heading", "name,\na,\n", []string{`f.csv:1:6: column "" is unknown`}},
 		{"a column twice", "name,token,access_token\na,canary,\n", []string{"f.csv:1:12: there are two columns for the token"}},

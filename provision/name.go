@@ -2,6 +2,7 @@ package provision
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -63,7 +64,7 @@ func lengthProblem(name, directory string) string {
 		len(directory), maxDirectory)
 }
 
-// nameProblem says what is wrong with the characters of a name.
+// nameProblem says what is wrong with the text of a name.
 func nameProblem(name string) string {
 	switch {
 	case name == "":
@@ -82,16 +83,24 @@ func nameProblem(name string) string {
 		return `holds ".."`
 	}
 	for _, r := range name {
-		switch {
-		case r == '/' || r == '\\':
-			return fmt.Sprintf("holds %q, which separates directories", r)
-		case r == '\'' || r == '"' || r == '`':
-			return "holds a quote"
-		case r == '\n' || r == '\r':
-			return "holds a line break"
-		case !unicode.IsPrint(r):
-			return fmt.Sprintf("holds %U, which cannot be printed", r)
+		if problem := runeProblem(r); problem != "" {
+			return problem
 		}
+	}
+	return ""
+}
+
+// runeProblem says what is wrong with a character of a name.
+func runeProblem(r rune) string {
+	switch {
+	case r == '/' || r == '\\':
+		return fmt.Sprintf("holds %q, which separates directories", r)
+	case r == '\'' || r == '"' || r == '`':
+		return "holds a quote"
+	case r == '\n' || r == '\r':
+		return "holds a line break"
+	case !unicode.IsPrint(r):
+		return fmt.Sprintf("holds %U, which cannot be printed", r)
 	}
 	return ""
 }
@@ -134,8 +143,13 @@ func codeAt(s string, i int) (b byte, ok bool) {
 	if i+4 > len(s) || s[i] != '_' || s[i+1] != 'x' {
 		return 0, false
 	}
-	high, low := strings.IndexByte(hexDigits, s[i+2]), strings.IndexByte(hexDigits, s[i+3])
-	return byte(high<<4 | low&0xf), high >= 0 && low >= 0
+	for _, digit := range []byte(s[i+2 : i+4]) {
+		if strings.IndexByte(hexDigits, digit) < 0 {
+			return 0, false
+		}
+	}
+	value, err := strconv.ParseUint(s[i+2:i+4], 16, 8)
+	return byte(value), err == nil
 }
 
 // DecodeName gives the name of the device whose directory this is. A directory

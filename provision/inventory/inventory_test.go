@@ -222,6 +222,7 @@ func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
 	sqlite := func(statements ...string) func(*testing.T, string) {
 		return func(t *testing.T, path string) {
+			t.Helper()
 			raw(t, path, statements...)
 			if err := os.Chmod(path, 0o600); err != nil {
 				t.Fatal(err)
@@ -230,6 +231,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	text := func(text string, mode fs.FileMode) func(*testing.T, string) {
 		return func(t *testing.T, path string) {
+			t.Helper()
 			if err := os.WriteFile(path, []byte(text), mode); err != nil {
 				t.Fatal(err)
 			}
@@ -251,11 +253,13 @@ func TestOpenRefuses(t *testing.T) {
 		{"readable by the group", text("", 0o640), nil, "chmod 600"},
 		{"readable by all", text("", 0o604), nil, "chmod 600"},
 		{"a directory", func(t *testing.T, path string) {
+			t.Helper()
 			if err := os.Mkdir(path, 0o700); err != nil {
 				t.Fatal(err)
 			}
 		}, nil, "not a regular file"},
 		{"a link", func(t *testing.T, path string) {
+			t.Helper()
 			if err := os.Symlink("elsewhere.db", path); err != nil {
 				t.Fatal(err)
 			}

@@ -53,7 +53,7 @@ func (s *SQLite) query(ctx context.Context, query string, args ...any) iter.Seq2
 			yield(provision.Record{}, s.readError(err))
 			return
 		}
-		defer rows.Close()
+		defer func() { _ = rows.Close() }() // rows.Err tells
 		for rows.Next() {
 			record, err := scan(rows)
 			if err != nil {
@@ -109,7 +109,7 @@ func saveAll(ctx context.Context, tx *sql.Tx, records []provision.Record) error 
 	if err != nil {
 		return err
 	}
-	defer statement.Close()
+	defer func() { _ = statement.Close() }() // it ends with the transaction
 	for _, r := range records {
 		token := sql.NullString{String: r.Token.Reveal(), Valid: !r.Token.IsZero()}
 		_, err := statement.ExecContext(ctx, r.Name, r.Directory, r.Label, r.Profile, string(r.Registrar), r.ThingsBoardID,
