@@ -1,0 +1,237 @@
+package certs
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+	"unicode/utf8"
+)
+
+// Common to all profiles.
+const (
+	// backdate is how far notBefore lies in the past: devices have poor clocks,
+	// some with the time zone in them.
+	backdate = 24 * time.Hour
+	// issuingYears is the life of an issuing CA.
+	issuingYears = 10
+	// maxCommonName is the longest CN in characters (RFC 5280, appendix A,
+	// ub-common-name).
+	maxCommonName = 64
+)
+
+// Purpose is what an issuing CA issues for.
+type Purpose string
+
+// The purposes. A certificate for one is refused for the other.
+const (
+	PurposeServer Purpose = "server"
+	PurposeDevice Purpose = "device"
+)
+
+// RootProfile describes a self-signed root.
+type RootProfile struct {
+	CommonName, Organization string
+	KeyType                  KeyType
+	Years                    int
+	PathLen                  int // CAs below it on a path: 1 with issuing CAs, 0 when it signs leaves
+}
+
+// IssuingProfile describes a CA under another, which signs leaves only.
+type IssuingProfile struct {
+	CommonName, Organization string
+	KeyType                  KeyType
+	Purpose                  Purpose
+	Years                    int // 0: 10; never longer than its issuer
+}
+
+// ServerProfile describes a server's certificate.
+type ServerProfile struct {
+	Hosts        []string // names and addresses, see ParseHost; the first is the CN as well
+	Organization string
+	KeyType      KeyType
+	Days         int // from now; never longer than its issuer
+}
+
+// NewRoot makes a self-signed CA.
+func (m Maker) NewRoot(p RootProfile) (*Authority, error) {
+	if p.Years < 1 {
+		return nil, fmt.Errorf("a root of %d years", p.Years)
+	}
+	key, err := m.key(p.KeyType)
+	if err != nil {
+		return nil, err
+	}
+	now := m.now()
+	template := caTemplate(p.CommonName, p.Organization, p.PathLen)
+	template.NotBefore, template.NotAfter = now.Add(-backdate), now.AddDate(p.Years, 0, 0)
+	cert, err := m.sign(template, template, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	return &Authority{Certificate: cert, Key: key, Maker: m}, nil
+}
+
+// NewIssuing makes a CA below this one, for one purpose, that signs leaves
+// only. The purpose stands in its extKeyUsage too, which Windows, OpenSSL and
+// Go hold against what it signs.
+func (a *Authority) NewIssuing(p IssuingProfile) (*Authority, error) {
+	if err := a.AllowsIssuing(); err != nil {
+		return nil, err
+	}
+	key, err := a.Maker.key(p.KeyType)
+	if err != nil {
+		return nil, err
+	}
+	years := p.Years
+	if years == 0 {
+		years = issuingYears
+	}
+	now := a.Maker.now()
+	template := caTemplate(p.CommonName, p.Organization, 0)
+	template.NotBefore, template.NotAfter = a.period(now, now.AddDate(years, 0, 0))
+	switch p.Purpose {
+	case PurposeServer:
+		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	case PurposeDevice:
+		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	default:
+		return nil, fmt.Errorf("there is no purpose %q for a CA", p.Purpose)
+	}
+	cert, err := a.Maker.sign(template, a.Certificate, key.Public(), a.Key)
+	if err != nil {
+		return nil, err
+	}
+	issuers := append([]*x509.Certificate{a.Certificate}, a.Issuers...)
+	return &Authority{Certificate: cert, Key: key, Issuers: issuers, Maker: a.Maker}, nil
+}
+
+// IssueServer makes a key and a certificate for a TLS server: serverAuth and
+// nothing else, its names in the subjectAltName (RFC 9525, 2).
+func (a *Authority) IssueServer(p ServerProfile) (*Issued, error) {
+	if p.Days < 1 {
+		return nil, fmt.Errorf("a server certificate of %d days", p.Days)
+	}
+	template := &x509.Certificate{
+		KeyUsage:              x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true,
+	}
+	if err := setHosts(template, p.Hosts); err != nil {
+		return nil, err
+	}
+	template.Subject = subject(commonName(p.Hosts[0]), p.Organization)
+	key, err := a.Maker.key(p.KeyType)
+	if err != nil {
+		return nil, err
+	}
+	if _, isRSA := key.Public().(*rsa.PublicKey); isRSA {
+		template.KeyUsage |= x509.KeyUsageKeyEncipherment // RSA key exchange of TLS 1.2
+	}
+	now := a.Maker.now()
+	template.NotBefore, template.NotAfter = a.period(now, now.AddDate(0, 0, p.Days))
+	cert, err := a.Maker.sign(template, a.Certificate, key.Public(), a.Key)
+	if err != nil {
+		return nil, err
+	}
+	return &Issued{Key: key, Chain: a.chain(cert)}, nil
+}
+
+// chain is what is presented with a leaf: everything but the root.
+func (a *Authority) chain(leaf *x509.Certificate) []*x509.Certificate {
+	chain := []*x509.Certificate{leaf}
+	if len(a.Issuers) == 0 {
+		return chain
+	}
+	chain = append(chain, a.Certificate)
+	return append(chain, a.Issuers[:len(a.Issuers)-1]...)
+}
+
+// period is the life of what this authority signs: from a day ago, and never
+// outside its own life.
+func (a *Authority) period(now, until time.Time) (notBefore, notAfter time.Time) {
+	notBefore = now.Add(-backdate)
+	if notBefore.Before(a.Certificate.NotBefore) {
+		notBefore = a.Certificate.NotBefore
+	}
+	if until.After(a.Certificate.NotAfter) {
+		until = a.Certificate.NotAfter
+	}
+	return notBefore, until
+}
+
+// sign makes a certificate and reads it back.
+func (m Maker) sign(template, parent *x509.Certificate, public crypto.PublicKey, signer crypto.Signer) (*x509.Certificate, error) {
+	serial, err := m.serial()
+	if err != nil {
+		return nil, err
+	}
+	template.SerialNumber = serial
+	template.NotBefore = template.NotBefore.UTC().Truncate(time.Second)
+	template.NotAfter = template.NotAfter.UTC().Truncate(time.Second)
+	if !template.NotAfter.After(m.now()) {
+		return nil, fmt.Errorf("the CA certificate %q has expired", parent.Subject)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, signer)
+	if err != nil {
+		return nil, fmt.Errorf("sign the certificate %q: %w", template.Subject, err)
+	}
+	return x509.ParseCertificate(der)
+}
+
+func caTemplate(commonName, organization string, pathLen int) *x509.Certificate {
+	return &x509.Certificate{
+		Subject:               subject(commonName, organization),
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+		MaxPathLen:            pathLen,
+		MaxPathLenZero:        pathLen == 0,
+	}
+}
+
+func subject(commonName, organization string) pkix.Name {
+	name := pkix.Name{CommonName: commonName}
+	if organization != "" {
+		name.Organization = []string{organization}
+	}
+	return name
+}
+
+// commonName is the host where it fits: clients go by the subjectAltName, and
+// people by the CN.
+func commonName(host string) string {
+	if name, err := ParseHost(host); err == nil && utf8.RuneCountInString(name) <= maxCommonName {
+		return name
+	}
+	return "server"
+}
+
+// setHosts puts names and addresses into the subjectAltName, each once.
+func setHosts(template *x509.Certificate, hosts []string) error {
+	if len(hosts) == 0 {
+		return errors.New("a server certificate needs at least one name or address")
+	}
+	seen := map[string]bool{}
+	for _, host := range hosts {
+		name, err := ParseHost(host)
+		if err != nil {
+			return err
+		}
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
+		}
+	}
+	return nil
+}
