@@ -5,12 +5,16 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
 
 // maxHostName is the longest DNS name in characters (RFC 1035, 2.3.4).
 const maxHostName = 253
+
+// maxHostText bounds a name before its ASCII form is known, in bytes.
+const maxHostText = 4 * maxHostName
 
 // ParseHost takes one name or address of a server, and gives it as it stands
 // in a certificate: an IP address in its canonical form, a DNS name in lower
@@ -28,10 +32,14 @@ func ParseHost(text string) (string, error) {
 		return ip.Unmap().String(), nil
 	}
 	if problem := notAName(text); problem != "" {
-		return "", fmt.Errorf("%q is not a host name: %s", text, problem)
+		return "", fmt.Errorf("%.80q is not a host name: %s", text, problem)
 	}
 	name, wildcard := strings.CutPrefix(strings.TrimSuffix(text, "."), "*.")
 	ascii, err := idna.Lookup.ToASCII(name)
+	if err == nil {
+		// An ASCII form that does not stand by itself (RFC 5891, 5.4) is none.
+		ascii, err = idna.Lookup.ToASCII(ascii)
+	}
 	if err != nil {
 		return "", fmt.Errorf("%q is not a host name (RFC 1123): letters, digits and hyphens, in parts between dots, no hyphen at an end", text)
 	}
@@ -50,6 +58,10 @@ func ParseHost(text string) (string, error) {
 // notAName recognizes what people give in place of a name.
 func notAName(text string) string {
 	switch {
+	case len(text) > maxHostText:
+		return fmt.Sprintf("it has more than %d characters", maxHostName)
+	case !utf8.ValidString(text):
+		return "it is not UTF-8 text"
 	case strings.Contains(text, "://"):
 		return "it is a URL; give the name alone"
 	case strings.Contains(text, "/"):
