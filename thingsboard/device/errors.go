@@ -1,0 +1,44 @@
+package device
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrClosed is in the chain of every error that comes of the server closing
+	// the connection where an answer was due. ThingsBoard does so when a payload
+	// cannot be parsed, when another client comes with the same credential, when
+	// an address is blocked for wrong credentials, and after a refusal.
+	ErrClosed = errors.New("the server closed the connection")
+
+	// ErrSubscriptionRefused is in the chain when the SUBACK says so.
+	ErrSubscriptionRefused = errors.New("the server refused the subscription")
+)
+
+// A RefusedError is a CONNACK with a return code other than 0.
+type RefusedError struct {
+	Code ReturnCode
+}
+
+// Error says which code came and what it means.
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("the server refused the login with return code %d: %s", e.Code, Meaning(e.Code))
+}
+
+// A ProtocolError is an answer that is not the MQTT that was due. It keeps the
+// evidence.
+type ProtocolError struct {
+	Expected string // what was due, such as "CONNACK"
+	Problem  string // what is wrong with what came
+	First    []byte // the first bytes that came, at most 32
+}
+
+// Error says what came instead of what.
+func (e *ProtocolError) Error() string {
+	text := fmt.Sprintf("expected %s, but %s", e.Expected, e.Problem)
+	if len(e.First) > 0 {
+		text += fmt.Sprintf(" (it begins with %q)", e.First)
+	}
+	return text
+}
