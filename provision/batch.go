@@ -199,12 +199,11 @@ func (r *run) announce(ctx context.Context, c *chunk) error {
 	return nil
 }
 
-// stamped is the item's next record, with its times.
+// stamped is the item's next record, with its times. The inventory keeps the
+// time of creation of a record that it has.
 func (r *run) stamped(it *item) Record {
 	record := it.next
 	record.Updated = r.now()
-	if !it.known {
-		record.Created = record.Updated
-	}
+	record.Created = record.Updated
 	return record
 }

@@ -75,6 +75,7 @@ func TestAFailureAnywhereIsMendedByRunningAgain(t *testing.T) {
 	tests := map[string]func(*testing.T, *world) provision.Registrar{
 		"offline":     func(*testing.T, *world) provision.Registrar { return provision.Offline{} },
 		"thingsboard": func(_ *testing.T, w *world) provision.Registrar { return board{world: w} },
+		"one way":     func(_ *testing.T, w *world) provision.Registrar { return oneWay{board{world: w}} },
 		"from offline to thingsboard": func(t *testing.T, w *world) provision.Registrar {
 			t.Helper()
 			history(t, w, provision.Offline{}, sevenDevices())
@@ -252,6 +253,9 @@ func TestInterrupt(t *testing.T) {
 	if !errors.Is(err, interrupted) || summary.Created != 2 || summary.Left != 5 || len(results) != 2 {
 		t.Fatalf("%d results, summary %+v, error %v", len(results), summary, err)
 	}
+	if c := w.records["c"]; c.State != provision.StatePending || !c.Updated.Equal(c.Created) {
+		t.Errorf("c was announced and not begun; its record is %+v", c)
+	}
 	if w.token("a") == "" || w.token("b") != "GIVEN-b\n" || w.records["b"].State != provision.StateRegistered || len(w.board) != 2 {
 		t.Errorf("what was in hand is not finished: %v, %v", w.records, w.bundles)
 	}
@@ -261,6 +265,51 @@ func TestInterrupt(t *testing.T) {
 	}
 	w.sound(t, provision.RegistrarThingsBoard, devices)
 }
+
+// Interrupted after the devices were announced, a run begins none of them.
+func TestInterruptedBeforeRegistering(t *testing.T) {
+	t.Parallel()
+	for range 10 { // a free slot must not win by chance
+		w := newWorld()
+		ctx, cancel := context.WithCancel(t.Context())
+		batch := w.batch(board{world: w})
+		batch.Inventory = canceling{store{w}, cancel}
+		summary, err := batch.Run(ctx, named("a", "b"), func(provision.Result) { t.Error("a result") })
+		if !errors.Is(err, context.Canceled) || summary.Left != 2 || len(w.board) != 0 || len(w.records) != 2 {
+			t.Errorf("summary %+v, error %v, in ThingsBoard %v", summary, err, w.board)
+		}
+	}
+}
+
+// canceling is an inventory that ends the run once it has saved.
+type canceling struct {
+	store
+	cancel context.CancelFunc
+}
+
+func (c canceling) Save(ctx context.Context, records []provision.Record) error {
+	defer c.cancel()
+	return c.store.Save(ctx, records)
+}
+
+// A run that cannot write its bundles does not go on registering devices.
+func TestAFullDiskStopsTheRun(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	batch := w.batch(board{world: w})
+	batch.Shelf = fullShelf{shelf{w}}
+	results, summary, err := run(t, batch, benchmarkDevices(60))
+	if !errors.Is(err, errFault) || summary.Left < 30 || summary.Failed != len(results) || summary.Failed+summary.Left != 60 {
+		t.Fatalf("summary %+v, error %v", summary, err)
+	}
+	batch.Shelf = shelf{w}
+	mustRun(t, batch, benchmarkDevices(60))
+	w.sound(t, provision.RegistrarThingsBoard, benchmarkDevices(60))
+}
+
+type fullShelf struct{ shelf }
+
+func (fullShelf) WriteBundles(context.Context, []provision.Bundle) error { return errFault }
 
 func adoptionsAreCreations(actions []provision.Action) []provision.Action {
 	for i, action := range actions {

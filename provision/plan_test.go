@@ -260,6 +260,25 @@ func TestFromOfflineToThingsBoard(t *testing.T) {
 	w.sound(t, provision.RegistrarThingsBoard, sevenDevices())
 }
 
+// What is on record for an offline device goes to ThingsBoard with it, and a
+// token given only then is refused.
+func TestWhatIsOnRecordGoesToThingsBoard(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	history(t, w, provision.Offline{}, []provision.Device{device("a", "Hall 1", "meter", "ONE")})
+	var conflict *provision.TokenConflictError
+	if result := one(t, w.batch(board{world: w}), device("a", "", "", "TWO")); !errors.As(result.Err, &conflict) || len(w.board) != 0 {
+		t.Errorf("error %v, in ThingsBoard %v", result.Err, w.board)
+	}
+	if result := one(t, w.batch(board{world: w}), plain("a")); result.Action != provision.ActionCreated {
+		t.Errorf("result %+v", result)
+	}
+	want := provision.Registration{ThingsBoardID: "id-a", Label: "Hall 1", Profile: "meter", Token: secret.New("ONE")}
+	if diff := cmp.Diff(want, w.board["a"], secrets()); diff != "" {
+		t.Errorf("in ThingsBoard (-want +got):\n%s", diff)
+	}
+}
+
 // Without ThingsBoard at hand its devices are left alone, and their bundles
 // written as far as that can be done.
 func TestFromThingsBoardToOffline(t *testing.T) {
@@ -282,6 +301,10 @@ func TestFromThingsBoardToOffline(t *testing.T) {
 	}
 	if err := results[1].Err; !errors.Is(err, provision.ErrElsewhere) || !strings.Contains(err.Error(), "thingsboard") {
 		t.Errorf("b: %v", err)
+	}
+	var conflict *provision.TokenConflictError
+	if result := one(t, w.batch(provision.Offline{}), device("a", "", "", "OTHER")); !errors.As(result.Err, &conflict) {
+		t.Errorf("a with another token: %+v", result)
 	}
 	if w.records["a"].Registrar != provision.RegistrarThingsBoard || results[0].Registrar != provision.RegistrarThingsBoard {
 		t.Errorf("a is on record as %s", w.records["a"].Registrar)

@@ -151,6 +151,21 @@ type board struct {
 
 func (b board) Kind() provision.RegistrarKind { return provision.RegistrarThingsBoard }
 
+// oneWay is a registrar that takes a token and never tells it again.
+type oneWay struct{ board }
+
+const kindOneWay provision.RegistrarKind = "one way"
+
+func (oneWay) Kind() provision.RegistrarKind { return kindOneWay }
+
+func (o oneWay) Register(ctx context.Context, order provision.Order) (provision.Registration, error) {
+	got, err := o.board.Register(ctx, order)
+	if err == nil {
+		got.Token = order.Token
+	}
+	return got, err
+}
+
 func (b board) Ready(context.Context) error { return b.step("ready", func() {}) }
 
 func (b board) Register(ctx context.Context, order provision.Order) (got provision.Registration, err error) {
@@ -259,11 +274,14 @@ func (w *world) sound(t *testing.T, registrar provision.RegistrarKind, devices [
 	if len(w.records) != len(devices) || len(w.bundles) != len(devices) {
 		t.Errorf("%d records and %d bundles for %d devices", len(w.records), len(w.bundles), len(devices))
 	}
-	if registrar == provision.RegistrarThingsBoard && len(w.board) != len(devices) {
+	if registrar != provision.RegistrarOffline && len(w.board) != len(devices) {
 		t.Errorf("%d devices in ThingsBoard, want %d", len(w.board), len(devices))
 	}
 	for _, device := range devices {
 		record := w.records[device.Name]
+		if registrar != provision.RegistrarOffline && w.board[device.Name].Token.Reveal() != w.first[device.Name] {
+			t.Errorf("the token of %s in ThingsBoard is not its first", device.Name)
+		}
 		want := w.first[device.Name]
 		if given := device.Token.Reveal(); given != "" && given != want {
 			t.Errorf("%s was given the token %q and has %q", device.Name, given, want)
@@ -275,7 +293,7 @@ func (w *world) sound(t *testing.T, registrar provision.RegistrarKind, devices [
 			t.Errorf("%s is on record as %s, %s", device.Name, record.State, record.Registrar)
 		}
 		kept := record.Token.Reveal()
-		if registrar == provision.RegistrarOffline && kept != want || registrar == provision.RegistrarThingsBoard && kept != "" {
+		if registrar == provision.RegistrarThingsBoard && kept != "" || registrar != provision.RegistrarThingsBoard && kept != want {
 			t.Errorf("the token of %s on record is %q", device.Name, kept)
 		}
 	}
