@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,18 +16,25 @@ import (
 )
 
 // memoryShelf holds bundles in memory.
-type memoryShelf map[string][]provision.File
+type memoryShelf struct {
+	mu      sync.Mutex
+	bundles map[string][]provision.File
+}
 
-func (s memoryShelf) ReadBundle(_ context.Context, directory string) ([]provision.File, error) {
-	if files, ok := s[directory]; ok {
+func (s *memoryShelf) ReadBundle(_ context.Context, directory string) ([]provision.File, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if files, ok := s.bundles[directory]; ok {
 		return files, nil
 	}
 	return nil, fs.ErrNotExist
 }
 
-func (s memoryShelf) WriteBundles(_ context.Context, bundles []provision.Bundle) error {
+func (s *memoryShelf) WriteBundles(_ context.Context, bundles []provision.Bundle) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, bundle := range bundles {
-		s[bundle.Directory] = bundle.Files
+		s.bundles[bundle.Directory] = bundle.Files
 	}
 	return nil
 }
@@ -36,7 +44,7 @@ func (s memoryShelf) WriteBundles(_ context.Context, bundles []provision.Bundle)
 func TestBatchTwice(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "inventory.db")
-	bundles := make(memoryShelf)
+	bundles := &memoryShelf{bundles: make(map[string][]provision.File)}
 	devices := make([]provision.Device, 600) // three batches
 	for i := range devices {
 		devices[i] = provision.Device{Name: fmt.Sprintf("Zähler %03d", i), Label: "Hall 1"}
