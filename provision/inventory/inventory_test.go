@@ -247,6 +247,7 @@ func TestOpenRefuses(t *testing.T) {
 		want string
 	}{
 		{"text", text(strings.Repeat("meter-1,token\n", 100), 0o600), inventory.ErrForeign, "move it away"},
+		{"a short text", text("hello", 0o600), inventory.ErrForeign, "move it away"},
 		{"another program's database", sqlite("CREATE TABLE notes (text)"), inventory.ErrForeign, "move it away"},
 		{"another application", sqlite("PRAGMA application_id = 7"), inventory.ErrForeign, "move it away"},
 		{"a newer schema", sqlite("PRAGMA application_id = 1952605044", "PRAGMA user_version = 9"), inventory.ErrNewer, "its schema is 9, this tbcert knows 1"},
