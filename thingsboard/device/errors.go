@@ -1,6 +1,7 @@
 package device
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 )
@@ -14,6 +15,10 @@ var (
 
 	// ErrSubscriptionRefused is in the chain when the SUBACK says so.
 	ErrSubscriptionRefused = errors.New("the server refused the subscription")
+
+	// ErrNotStored is in the chain of a round trip's error when the server
+	// answered, but not with the value that was written.
+	ErrNotStored = errors.New("the value that was written did not come back")
 )
 
 // A RefusedError is a CONNACK with a return code other than 0.
@@ -31,7 +36,7 @@ func (e *RefusedError) Error() string {
 type ProtocolError struct {
 	Expected string // what was due, such as "CONNACK"
 	Problem  string // what is wrong with what came
-	First    []byte // the first bytes that came, at most 32
+	First    []byte // the first bytes that came, at most 32; what is of the login is masked in it
 }
 
 // Error says what came instead of what.
@@ -41,4 +46,19 @@ func (e *ProtocolError) Error() string {
 		text += fmt.Sprintf(" (it begins with %q)", e.First)
 	}
 	return text
+}
+
+// LooksLike names the protocol that the first bytes are of, "TLS", "HTTP" or
+// "SSH"; "" when they are none of these.
+func (e *ProtocolError) LooksLike() string {
+	switch {
+	case len(e.First) >= 2 && e.First[0] >= 0x14 && e.First[0] <= 0x17 && e.First[1] == 3: // RFC 8446, 5.1: type, then version 3.x
+		return "TLS"
+	case bytes.HasPrefix(e.First, []byte("HTTP/")), bytes.HasPrefix(bytes.TrimSpace(e.First), []byte("<")):
+		return "HTTP"
+	case bytes.HasPrefix(e.First, []byte("SSH-")):
+		return "SSH"
+	default:
+		return ""
+	}
 }

@@ -1,0 +1,148 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
+)
+
+// maxString is the largest string in bytes that MQTT can carry (1.5.3).
+const maxString = 65_535
+
+// Connect logs in over conn: it writes CONNECT for MQTT 3.1.1 with a clean
+// session and a keep-alive of 60 s, and reads the CONNACK. ctx bounds both; it
+// does not bound the session after that.
+//
+// The errors: a *[RefusedError] for a return code other than 0; [ErrClosed] in
+// the chain when the connection was closed without a CONNACK; a
+// *[ProtocolError] when something other than a CONNACK came;
+// os.ErrDeadlineExceeded and context.DeadlineExceeded in the chain when ctx's
+// deadline passed, context.Canceled when it was canceled. With TLS 1.3 a refused
+// client certificate shows here and not in the handshake: the error of crypto/tls
+// is in the chain. No error holds the user name or the password.
+//
+// The session owns conn from then on. After an error the caller still does.
+func Connect(ctx context.Context, conn net.Conn, login Login) (*Session, error) {
+	if err := login.check(); err != nil {
+		return nil, err
+	}
+	w := newWire(conn)
+	if err := handshake(ctx, w, login); err != nil {
+		w.guard.stop()
+		return nil, login.scrub(err)
+	}
+	return &Session{wire: w}, nil
+}
+
+// check refuses a login that MQTT 3.1.1 cannot say. Its errors name the field
+// and never the value.
+func (l Login) check() error {
+	for _, field := range []struct{ name, value string }{
+		{"client id", l.ClientID}, {"user name", l.Username.Reveal()}, {"password", l.Password.Reveal()},
+	} {
+		if len(field.value) > maxString {
+			return fmt.Errorf("the MQTT %s is %d bytes long, and MQTT carries %d", field.name, len(field.value), maxString)
+		}
+		if field.name != "password" && !isText(field.value) { // a password is any bytes (3.1.3.5)
+			return fmt.Errorf("the MQTT %s is not UTF-8 text without null characters", field.name)
+		}
+	}
+	if l.Username.IsZero() && !l.Password.IsZero() {
+		return errors.New("a password without a user name cannot be sent with MQTT 3.1.1 (3.1.2.9)")
+	}
+	return nil
+}
+
+// isText reports whether s is a string as MQTT has them (1.5.3).
+func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
+
+// scrub takes what is of the login out of the evidence that err holds: the
+// other side may be one that sends back what it got.
+func (l Login) scrub(err error) error {
+	var protocol *ProtocolError
+	if errors.As(err, &protocol) {
+		mask(protocol.First, l.Username.Reveal())
+		mask(protocol.First, l.Password.Reveal())
+	}
+	return err
+}
+
+// mask overwrites the parts of secret in data, down to four bytes of it.
+func mask(data []byte, secret string) {
+	for i := range data {
+		for j := range len(secret) {
+			n := 0
+			for i+n < len(data) && j+n < len(secret) && (data[i+n] == secret[j+n] || data[i+n] == '*') {
+				n++
+			}
+			if n >= min(4, len(secret)) {
+				copy(data[i:i+n], strings.Repeat("*", n))
+			}
+		}
+	}
+}
+
+func (l Login) packet() *packets.ConnectPacket {
+	packet := packets.NewControlPacket(packets.Connect).(*packets.ConnectPacket)
+	packet.ProtocolName, packet.ProtocolVersion = "MQTT", 4
+	packet.CleanSession = true
+	packet.Keepalive = uint16(keepAlive / time.Second)
+	packet.ClientIdentifier = l.ClientID
+	packet.UsernameFlag, packet.Username = !l.Username.IsZero(), l.Username.Reveal()
+	packet.PasswordFlag, packet.Password = !l.Password.IsZero(), []byte(l.Password.Reveal())
+	return packet
+}
+
+// handshake writes CONNECT and reads CONNACK.
+func handshake(ctx context.Context, w *wire, login Login) error {
+	wrote := w.write(ctx, login.packet())
+	if wrote != nil && !errors.Is(wrote, ErrClosed) {
+		return fmt.Errorf("sending CONNECT: %w", wrote)
+	}
+	// A server that closed the connection may have said why before: an alert,
+	// a refusal. That is worth more than the failed write.
+	w.broken = nil
+	answer, err := w.read(ctx, "CONNACK")
+	switch {
+	case err != nil && wrote != nil && errors.Is(err, ErrClosed):
+		return fmt.Errorf("sending CONNECT: %w", wrote)
+	case err != nil:
+		return fmt.Errorf("waiting for CONNACK: %w", err)
+	}
+	connack, ok := answer.(*packets.ConnackPacket)
+	if !ok {
+		return unexpected("CONNACK", answer)
+	}
+	if connack.ReturnCode != Accepted {
+		return &RefusedError{Code: connack.ReturnCode}
+	}
+	return nil
+}
+
+// unexpected is the error for a packet that is not the one that was due.
+func unexpected(due string, packet packets.ControlPacket) error {
+	return &ProtocolError{Expected: due, Problem: "a " + packetName(packet) + " came"}
+}
+
+// packetName is the packet's name in the standard. Its own String would show
+// what is in it.
+func packetName(packet packets.ControlPacket) string {
+	switch packet.(type) {
+	case *packets.ConnackPacket:
+		return "CONNACK"
+	case *packets.PublishPacket:
+		return "PUBLISH"
+	case *packets.PubackPacket:
+		return "PUBACK"
+	case *packets.SubackPacket:
+		return "SUBACK"
+	default:
+		return "packet of another type"
+	}
+}
