@@ -1,0 +1,177 @@
+package verify_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience bounds every wait for a real component.
+const patience = 10 * time.Second
+
+// freePort finds a port that nobody uses at the moment.
+func freePort(t *testing.T) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return portOf(listener.Addr())
+}
+
+func portOf(address net.Addr) int { return address.(*net.TCPAddr).Port }
+
+// start runs a program until the test's end and waits until it listens.
+func start(t *testing.T, ports []int, name string, args ...string) {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatalf("%s is needed by this test: %v", name, err)
+	}
+	program := exec.Command(path, args...)
+	var log bytes.Buffer
+	program.Stdout, program.Stderr = &log, &log
+	input, err := program.StdinPipe() // openssl s_server ends with its input
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := program.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stop := func() {
+		_ = input.Close()
+		_ = program.Process.Signal(syscall.SIGTERM)
+		_ = program.Wait()
+	}
+	for _, port := range ports {
+		if !answers(port) {
+			stop()
+			t.Fatalf("%s does not answer on port %d:\n%s", name, port, &log)
+		}
+	}
+	t.Cleanup(stop)
+}
+
+// answers dials until somebody listens.
+func answers(port int) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			conn.Close()
+			return true
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// mosquitto is one real broker with a listener for each thing that can be
+// right or wrong.
+type mosquitto struct {
+	conf  strings.Builder
+	ports []int
+}
+
+// listen adds a listener; with a pair it speaks TLS.
+func (m *mosquitto) listen(t *testing.T, p *pair, lines ...string) int {
+	t.Helper()
+	port := freePort(t)
+	m.ports = append(m.ports, port)
+	fmt.Fprintf(&m.conf, "listener %d 127.0.0.1\n", port)
+	if p != nil {
+		chain, key := p.files(t)
+		fmt.Fprintf(&m.conf, "certfile %s\nkeyfile %s\n", chain, key)
+	}
+	if len(lines) == 0 {
+		lines = []string{"allow_anonymous true"}
+	}
+	fmt.Fprintln(&m.conf, strings.Join(lines, "\n"))
+	return port
+}
+
+func (m *mosquitto) start(t *testing.T) {
+	t.Helper()
+	conf := filepath.Join(t.TempDir(), "mosquitto.conf")
+	write(t, conf, []byte("user root\nset_tcp_nodelay true\nper_listener_settings true\n"+m.conf.String()))
+	start(t, m.ports, "mosquitto", "-c", conf)
+}
+
+// passwordFile lets one user in.
+func passwordFile(t *testing.T, user, password string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "passwords")
+	if out, err := exec.Command("mosquitto_passwd", "-b", "-c", path, user, password).CombinedOutput(); err != nil {
+		t.Fatalf("mosquitto_passwd: %v\n%s", err, out)
+	}
+	return path
+}
+
+// openssl is an s_server that presents a pair.
+func openssl(t *testing.T, p *pair, args ...string) int {
+	t.Helper()
+	port := freePort(t)
+	_, key := p.files(t)
+	leaf, _ := p.alone().files(t)
+	start(t, []int{port}, "openssl", append([]string{"s_server", "-quiet", "-accept", fmt.Sprintf("127.0.0.1:%d", port), "-cert", leaf, "-key", key}, args...)...)
+	return port
+}
+
+// listener hands every connection to serve; nil leaves them unanswered.
+func listener(t *testing.T, serve func(net.Conn)) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	if serve != nil {
+		go accept(l, serve)
+	}
+	return portOf(l.Addr())
+}
+
+func accept(l net.Listener, serve func(net.Conn)) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer conn.Close()
+			serve(conn)
+		}()
+	}
+}
+
+// says writes text once the client has said something, and closes when the
+// client does.
+func says(text string) func(net.Conn) {
+	return func(conn net.Conn) {
+		buffer := make([]byte, 4096)
+		if _, err := conn.Read(buffer); err != nil {
+			return
+		}
+		_, _ = conn.Write([]byte(text))
+		for {
+			if _, err := conn.Read(buffer); err != nil {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,224 @@
+package verify
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// handshake shakes hands, verifying. It passes when the negotiation worked,
+// even if the certificate was refused: what is wrong with that, the checks of
+// the certificate say.
+func (r *run) handshake(ctx context.Context) finding {
+	asked := false
+	config := &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		ServerName: r.target.Host,
+		Time:       r.verifier.now,
+	}
+	if r.target.Roots != nil {
+		config.RootCAs = pool(r.target.Roots)
+	}
+	if r.target.ClientCertificate != nil {
+		// Shown whatever issuers the server names, as mosquitto_pub does.
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			asked = true
+			return r.target.ClientCertificate, nil
+		}
+	}
+	conn := tls.Client(r.conn, config)
+	err := conn.HandshakeContext(ctx)
+	state := conn.ConnectionState()
+	var refused *tls.CertificateVerificationError
+	switch {
+	case err == nil:
+		r.conn, r.secure = conn, conn
+		r.chain = r.present(state.PeerCertificates, nil)
+	case errors.As(err, &refused) && len(refused.UnverifiedCertificates) > 0:
+		r.chain = r.present(refused.UnverifiedCertificates, refused.Err)
+		return pass(fmt.Sprintf("%s negotiated, %s presented and refused: see the checks of the certificate",
+			versionText(state.Version), plural(len(refused.UnverifiedCertificates), "certificate")))
+	default:
+		return r.noHandshake(err)
+	}
+	found := pass(fmt.Sprintf("%s, %s, %s presented", versionText(state.Version),
+		tls.CipherSuiteName(state.CipherSuite), plural(len(state.PeerCertificates), "certificate")))
+	if r.target.ClientCertificate != nil && !asked {
+		found.status = StatusWarn
+		found.detail += "; the client certificate was not asked for"
+		found.cause = "The server did not ask for a client certificate, so this one stayed here and proves nothing. ThingsBoard always asks: something before it ends the TLS connection, or it is another broker."
+		found.fix = "Let the load balancer pass TCP through to ThingsBoard's MQTTS port, or use an access token."
+	}
+	return found
+}
+
+func pool(certificates []*x509.Certificate) *x509.CertPool {
+	p := x509.NewCertPool()
+	for _, cert := range certificates {
+		p.AddCert(cert)
+	}
+	return p
+}
+
+func versionText(version uint16) string {
+	if version == 0 {
+		return "TLS"
+	}
+	return tls.VersionName(version)
+}
+
+func plural(count int, noun string) string {
+	if count == 1 {
+		return "1 " + noun
+	}
+	return strconv.Itoa(count) + " " + noun + "s"
+}
+
+// noHandshake tells why there was no TLS at all.
+func (r *run) noHandshake(err error) finding {
+	var header tls.RecordHeaderError
+	alert, alerted := alertOf(err)
+	switch {
+	case timedOut(err):
+		return r.silentHandshake()
+	case errors.As(err, &header):
+		return r.notTLS(header.RecordHeader[:])
+	case alerted:
+		return r.alerted(alert)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return r.closedHandshake()
+	case strings.Contains(err.Error(), "protocol version"):
+		return r.noSharedVersion(strings.TrimPrefix(err.Error(), "tls: "))
+	default:
+		return finding{
+			status: StatusFail,
+			detail: "the handshake broke off: " + strings.TrimPrefix(err.Error(), "tls: "),
+			cause:  "The server's side of the handshake is not what TLS 1.2 and 1.3 ask for; devices will refuse it too.",
+			fix:    fmt.Sprintf("Compare with 'openssl s_client -connect %s', and look for SSL errors in the server's log: 'journalctl -u thingsboard', /var/log/thingsboard/thingsboard.log.", r.address()),
+		}
+	}
+}
+
+func (r *run) silentHandshake() finding {
+	return finding{
+		status: StatusFail,
+		detail: fmt.Sprintf("%s took the connection and sent nothing in %s", r.address(), r.verifier.timeout()),
+		cause: "The port is open, and nobody on it answers to TLS: a load balancer or a container's port mapping with no ThingsBoard behind it, a ThingsBoard that hangs or is still starting, " +
+			"a firewall that swallows what follows the connect, or a service that waits for the client to speak another language.",
+		fix: fmt.Sprintf("On the server, try past everything between: 'openssl s_client -connect 127.0.0.1:%d'. If that answers, look at the load balancer's target; if not, at 'journalctl -u thingsboard' and restart it. "+
+			"A slow link wants a longer --timeout.", r.target.Port),
+	}
+}
+
+// notTLS names what answered in place of TLS by its first bytes.
+func (r *run) notTLS(first []byte) finding {
+	what := "something that is not TLS"
+	switch {
+	case strings.HasPrefix(string(first), "HTTP"):
+		what = "plain HTTP"
+	case first[0]&0xf0 == 0x20:
+		what = "plain MQTT"
+	case strings.HasPrefix(string(first), "SSH"):
+		what = "SSH"
+	}
+	found := r.plainListener()
+	found.detail = fmt.Sprintf("%s answered with %s: first bytes % x", r.address(), what, first)
+	if what == "plain HTTP" {
+		found.cause = fmt.Sprintf("A web server listens on port %d: this is ThingsBoard's web interface or a proxy before it, not its MQTTS port.", r.target.Port)
+		found.fix = "Give the MQTTS port: --port 8883 is ThingsBoard's default (MQTT_SSL_BIND_PORT)."
+	}
+	return found
+}
+
+// plainListener is what it means when the port talks without TLS.
+func (r *run) plainListener() finding {
+	return finding{
+		status: StatusFail,
+		cause: fmt.Sprintf("Port %d is a listener without TLS: MQTT over TLS is switched off in ThingsBoard (MQTT_SSL_ENABLED is false by default), or this is its plain MQTT port.",
+			r.target.Port),
+		fix: fmt.Sprintf("Put the lines of server/thingsboard.conf into /etc/thingsboard/conf/thingsboard.conf (MQTT_SSL_ENABLED=true), 'sudo systemctl restart thingsboard', and use its MQTT_SSL_BIND_PORT (8883). "+
+			"To prove that this port is plain: 'tbcert verify --plain --host %s --port %d' (the token then crosses the network in clear).", r.target.Host, r.target.Port),
+	}
+}
+
+// closedHandshake is a server that hung up at the first message. A plain MQTT
+// listener does so, and cannot be told from the other causes.
+func (r *run) closedHandshake() finding {
+	found := r.plainListener()
+	found.detail = fmt.Sprintf("%s closed the connection at the first TLS message, without an answer", r.address())
+	found.cause += " Or the server closes every connection of this address: ThingsBoard blocks one for 60 s after 10 wrong credentials when TB_TRANSPORT_IP_RATE_LIMITS_ENABLED=true, and a proxy may have nothing behind it."
+	found.fix += " If it was a block, wait a minute and try again."
+	return found
+}
+
+// Alert descriptions that have a meaning of their own here (RFC 8446, section
+// 6.2).
+const (
+	alertHandshakeFailure = 40
+	alertProtocolVersion  = 70
+	alertInternalError    = 80
+)
+
+// alertOf finds the alert that the server sent in an error. The library keeps
+// the number to itself on TCP; its text is the same as that of the type it
+// shows for QUIC.
+func alertOf(err error) (tls.AlertError, bool) {
+	var remote *net.OpError
+	if !errors.As(err, &remote) || remote.Op != "remote error" {
+		return 0, false
+	}
+	for code := range math.MaxUint8 + 1 {
+		if alert := tls.AlertError(code); alert.Error() == remote.Err.Error() {
+			return alert, true
+		}
+	}
+	return 0, false
+}
+
+// alertText is an alert for people.
+func alertText(alert tls.AlertError) string {
+	return fmt.Sprintf("alert %d, %s", uint8(alert), strings.TrimPrefix(alert.Error(), "tls: "))
+}
+
+// alerted is a server that refused the handshake and said why.
+func (r *run) alerted(alert tls.AlertError) finding {
+	detail := "the server refused the handshake: " + alertText(alert)
+	switch alert {
+	case alertProtocolVersion:
+		return r.noSharedVersion(detail)
+	case alertHandshakeFailure, alertInternalError:
+		return finding{
+			status: StatusFail,
+			detail: detail,
+			cause: "The server cannot use its own certificate, or shares no cipher with TLS 1.2 and 1.3. " +
+				"ThingsBoard loads a key that does not belong to its certificate without a word, and then every handshake breaks like this.",
+			fix: "Install server/mqttserver.pem of the workspace again (key, certificate and issuing CA in one file: MQTT_SSL_PEM_CERT), see that MQTT_SSL_PEM_KEY points at nothing older, then 'sudo systemctl restart thingsboard'. " +
+				"'tbcert status' tells whether the files in the workspace belong together.",
+		}
+	default:
+		return finding{
+			status: StatusFail,
+			detail: detail,
+			cause:  "The server understood the start of the handshake and refused to go on.",
+			fix:    fmt.Sprintf("Look for SSL errors in the server's log ('journalctl -u thingsboard') and compare with 'openssl s_client -connect %s -servername %s'.", r.address(), r.target.Host),
+		}
+	}
+}
+
+func (r *run) noSharedVersion(detail string) finding {
+	return finding{
+		status: StatusFail,
+		detail: detail,
+		cause:  "The server and tbcert share no TLS version: tbcert speaks TLS 1.2 and 1.3, and the server only older ones, which are broken (RFC 8996).",
+		fix: "Let the server speak TLS 1.2 or 1.3: ThingsBoard does with its own settings (MQTT_SSL_PROTOCOL=TLSv1.2) unless Java's jdk.tls.disabledAlgorithms or a proxy before it takes them away. " +
+			fmt.Sprintf("'openssl s_client -connect %s -tls1_2' proves it.", r.address()),
+	}
+}

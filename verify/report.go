@@ -1,0 +1,96 @@
+package verify
+
+// CheckID names a check, in reports and in scripts that read them.
+type CheckID string
+
+// The checks, in the order in which they run.
+const (
+	CheckResolve   CheckID = "resolve"
+	CheckTCP       CheckID = "tcp"
+	CheckTLS       CheckID = "tls"
+	CheckChain     CheckID = "chain"
+	CheckName      CheckID = "name"
+	CheckDates     CheckID = "dates"
+	CheckUsage     CheckID = "usage"
+	CheckConnect   CheckID = "connect"
+	CheckPublish   CheckID = "publish"
+	CheckRoundTrip CheckID = "round-trip"
+)
+
+// CheckIDs gives every check, in the order in which they run.
+func CheckIDs() []CheckID {
+	return []CheckID{
+		CheckResolve, CheckTCP, CheckTLS, CheckChain, CheckName,
+		CheckDates, CheckUsage, CheckConnect, CheckPublish, CheckRoundTrip,
+	}
+}
+
+// ExitInterrupted is the exit code of a run that its user ended.
+const ExitInterrupted = 130
+
+// ExitCode is the exit code of a run whose first failed check this is; 0 for
+// no check.
+func (id CheckID) ExitCode() int {
+	switch id {
+	case "":
+		return 0
+	case CheckResolve:
+		return 10
+	case CheckTCP:
+		return 11
+	case CheckTLS:
+		return 12
+	case CheckChain, CheckUsage:
+		return 13
+	case CheckName:
+		return 14
+	case CheckDates:
+		return 15
+	case CheckConnect:
+		return 16
+	case CheckPublish:
+		return 17
+	case CheckRoundTrip:
+		return 18
+	default:
+		return 1
+	}
+}
+
+// Status is how a check ended.
+type Status string
+
+// How a check can end.
+const (
+	StatusPass Status = "pass"
+	StatusWarn Status = "warn" // passed, and needs attention soon
+	StatusFail Status = "fail"
+	StatusSkip Status = "skip" // not tried: its need failed, or nobody asked for it
+)
+
+// Check is the result of one check. A failure tells what happened in Detail,
+// why in Cause, and what to do in Fix; a warning does too.
+type Check struct {
+	ID           CheckID `json:"id"`
+	Status       Status  `json:"status"`
+	Detail       string  `json:"detail"`
+	Cause        string  `json:"cause,omitempty"`
+	Fix          string  `json:"fix,omitempty"`
+	Milliseconds float64 `json:"ms"`
+}
+
+// TargetInfo is where a run went.
+type TargetInfo struct {
+	Host string `json:"host"`
+	Port int    `json:"port"`
+	TLS  bool   `json:"tls"`
+}
+
+// Report is the result of a run. It holds no secret.
+type Report struct {
+	OK       bool       `json:"ok"`
+	ExitCode int        `json:"exit_code"` // 0, the code of Failed, or ExitInterrupted
+	Target   TargetInfo `json:"target"`
+	Failed   CheckID    `json:"failed,omitempty"` // the first check that failed
+	Checks   []Check    `json:"checks"`           // every check, in order
+}

@@ -1,0 +1,129 @@
+package verify_test
+
+import (
+	"context"
+	"net"
+	"net/netip"
+
+	"github.com/tbcert/tbcert/verify"
+)
+
+// passRows are servers that are right, or right enough.
+func passRows() []row {
+	return []row{
+		{name: "mosquitto with TLS", want: "ppppppppps", target: func(w *world) verify.Target { return w.at(w.good) }},
+		{name: "plain mosquitto", want: "ppssssspps", target: func(w *world) verify.Target { return w.plainAt(w.plain) }},
+		{name: "by its name", want: "ppppppppps", resolve: everywhere, target: func(w *world) verify.Target {
+			target := w.at(w.good)
+			target.Host = "broker.test"
+			return target
+		}},
+		{name: "the root sent along", want: "ppppppppps", target: func(w *world) verify.Target { return w.at(w.presents["root in chain"]) }},
+		{name: "two roots trusted", want: "ppppppppps", target: func(w *world) verify.Target {
+			target := w.at(w.good)
+			target.Roots = w.roots(w.other, w.root)
+			return target
+		}},
+		{name: "self-signed and pinned", want: "ppppppppps", resolve: everywhere, target: func(w *world) verify.Target {
+			target := w.at(w.presents["self-signed"])
+			target.Host, target.Roots = "broker.test", w.roots(w.pinned)
+			return target
+		}},
+		{name: "a short life, two thirds to go", want: "ppppppppps", target: func(w *world) verify.Target { return w.at(w.presents["short, not yet"]) }},
+		{name: "ends soon", want: "pppppwppps", detail: "expires on … (in 9 days)", cause: "every device refuses", fix: "tbcert init",
+			target: func(w *world) verify.Target { return w.at(w.presents["ends soon"]) }},
+		{name: "the second address answers", want: "ppppppppps", target: func(w *world) verify.Target {
+			target := w.at(w.good)
+			target.Host = "broker.test"
+			return target
+		}, resolve: func(context.Context, string) ([]netip.Addr, error) {
+			return []netip.Addr{netip.MustParseAddr("127.0.0.9"), netip.MustParseAddr("127.0.0.1")}, nil
+		}},
+		{name: "user name and password", want: "ppppppppps", target: func(w *world) verify.Target {
+			target := w.at(w.guarded)
+			target.Login = login(theToken, thePassword)
+			return target
+		}},
+		{name: "a client certificate that is asked for", want: "ppppppppps", target: func(w *world) verify.Target {
+			target := w.at(w.demanding)
+			target.ClientCertificate = w.client.tls()
+			return target
+		}},
+		{name: "a client certificate that nobody asks for", want: "ppwpppppps", detail: "was not asked for", cause: "ThingsBoard always asks", fix: "pass TCP through",
+			target: func(w *world) verify.Target {
+				target := w.at(w.good)
+				target.ClientCertificate = w.client.tls()
+				return target
+			}},
+		{name: "round trip", want: "pppppppppp", target: func(w *world) verify.Target {
+			target := w.at(w.scripts["thingsboard"])
+			target.RoundTrip = true
+			return target
+		}},
+	}
+}
+
+// reachRows never come to speak.
+func reachRows() []row {
+	host := func(w *world) verify.Target {
+		target := w.at(w.good)
+		target.Host = "no-such-host.invalid"
+		return target
+	}
+	return []row{
+		{name: "unknown host, asked really", want: "Fsssssssss", target: host, patient: short,
+			detail: "no address for no-such-host.invalid", cause: "DNS", fix: "getent hosts no-such-host.invalid"},
+		{name: "unknown host", want: "Fsssssssss", target: host,
+			resolve: func(_ context.Context, name string) ([]netip.Addr, error) {
+				return nil, &net.DNSError{Err: "no such host", Name: name, Server: "192.0.2.53:53", IsNotFound: true}
+			},
+			detail: "no address for no-such-host.invalid: no such host (asked 192.0.2.53:53)", cause: "No DNS record", fix: "/etc/hosts"},
+		{name: "a host with no addresses", want: "Fsssssssss", target: host,
+			resolve: func(context.Context, string) ([]netip.Addr, error) { return nil, nil },
+			detail:  "gave no address", cause: "No DNS record", fix: "getent hosts"},
+		{name: "a resolver that does not answer", want: "Fsssssssss", target: host, patient: short,
+			resolve: func(ctx context.Context, _ string) ([]netip.Addr, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			},
+			detail: "deadline exceeded", cause: "DNS server did not answer", fix: "/etc/resolv.conf"},
+		{name: "a resolver that fails for now", want: "Fsssssssss", target: host,
+			resolve: func(context.Context, string) ([]netip.Addr, error) {
+				return nil, &net.DNSError{Err: "server misbehaving", IsTemporary: true}
+			},
+			detail: "server misbehaving", cause: "DNS server did not answer", fix: "/etc/resolv.conf"},
+		{name: "closed port", want: "pFssssssss", target: func(w *world) verify.Target { return w.at(w.closed) },
+			detail: "127.0.0.1: … connection refused", cause: "no program listens … MQTT_SSL_ENABLED", fix: "ss -ltnp … systemctl status thingsboard … MQTT_SSL_ENABLED=true"},
+		{name: "closed plain port", want: "pFssssssss", target: func(w *world) verify.Target { return w.plainAt(w.closed) },
+			detail: "connection refused", cause: "MQTT_BIND_PORT", fix: "MQTT_BIND_PORT"},
+		{name: "no route", want: "pFssssssss", target: func(w *world) verify.Target {
+			target := w.at(w.good)
+			target.Host = "255.255.255.255"
+			return target
+		}, detail: "255.255.255.255", cause: "found no way", fix: "ip route get 255.255.255.255"},
+	}
+}
+
+// handshakeRows come to no TLS.
+func handshakeRows() []row {
+	return []row{
+		{name: "silent port", want: "ppFsssssss", patient: short, target: func(w *world) verify.Target { return w.at(w.silent) },
+			detail: "sent nothing in 400ms", cause: "nobody on it answers to TLS", fix: "openssl s_client -connect 127.0.0.1:"},
+		{name: "plain mosquitto on the TLS port", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.plain) },
+			detail: "closed the connection at the first TLS message", cause: "without TLS … MQTT_SSL_ENABLED", fix: "MQTT_SSL_ENABLED=true … tbcert verify --plain"},
+		{name: "plain MQTT on the TLS port", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.says["MQTT"]) },
+			detail: "plain MQTT: first bytes 20 02 00 00", cause: "without TLS", fix: "MQTT_SSL_ENABLED=true"},
+		{name: "HTTP on the TLS port", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.says["HTTP"]) },
+			detail: "plain HTTP: first bytes 48 54 54 50", cause: "web", fix: "--port 8883"},
+		{name: "SSH on the TLS port", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.says["SSH"]) },
+			detail: "SSH: first bytes 53 53 48", cause: "without TLS", fix: "thingsboard.conf"},
+		{name: "no TLS version in common", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.s["TLS 1.1"]) },
+			detail: "protocol version", cause: "share no TLS version", fix: "TLS 1.2 or 1.3 … -tls1_2"},
+		{name: "no cipher in common", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.s["no cipher"]) },
+			detail: "alert 40", cause: "cannot use its own certificate, or shares no cipher", fix: "mqttserver.pem"},
+		{name: "a server that cannot use its key", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.says["alert"]) },
+			detail: "alert 80", cause: "key that does not belong to its certificate", fix: "mqttserver.pem … restart thingsboard"},
+		{name: "another alert", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.says["other"]) },
+			detail: "alert 10", cause: "refused to go on", fix: "openssl s_client"},
+	}
+}
