@@ -129,6 +129,30 @@ func (w *Workspace) read(name string, secret bool) ([]byte, error) {
 	return readAll(f, w.Path(name), secret)
 }
 
+// ReadFile reads a file with its mode as it is: Secret is false when group or
+// others can read it.
+func (w *Workspace) ReadFile(name string) (File, error) {
+	root, err := w.open()
+	if err != nil {
+		return File{}, err
+	}
+	defer root.Close()
+	f, err := root.Open(name)
+	if err != nil {
+		return File{}, w.named(name, err)
+	}
+	defer f.Close()
+	data, err := readAll(f, w.Path(name), false)
+	if err != nil {
+		return File{}, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return File{}, w.named(name, err)
+	}
+	return File{Name: name, Data: data, Secret: !readableByOthers(info), Executable: info.Mode()&0o100 != 0}, nil
+}
+
 // ReadInput reads a file that the user named outside the workspace ("-" is not
 // known here). With secret, its mode is checked as ReadSecret does.
 func ReadInput(name string, secret bool) ([]byte, error) {
@@ -227,4 +251,11 @@ func (w *Workspace) named(name string, err error) error {
 		return &fs.PathError{Op: pathErr.Op, Path: w.Path(path.Clean(name)), Err: pathErr.Err}
 	}
 	return fmt.Errorf("%s: %w", w.Path(name), err)
+}
+
+// Temporary makes an empty private directory, and a function that removes it
+// with all that is in it.
+func Temporary(prefix string) (dir string, remove func() error, err error) {
+	dir, err = os.MkdirTemp("", prefix)
+	return dir, func() error { return os.RemoveAll(dir) }, err
 }

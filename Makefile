@@ -1,0 +1,52 @@
+# What to run: `make help`.
+
+GO      ?= go
+FUZZTIME ?= 10s
+BIN     := dist/tbcert
+
+# Debian's mosquitto lives in /usr/sbin, which is not in every user's PATH.
+export PATH := $(PATH):/usr/sbin
+
+# Debian packages that the tests talk to, and a command of each that shows it is there.
+TEST_PACKAGES := mosquitto mosquitto-clients openssl default-jre-headless gcc libc6-dev ca-certificates
+TEST_COMMANDS := mosquitto mosquitto_pub openssl keytool gcc
+
+.PHONY: help build test deps lint bench fuzz demo clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+build: ## the binary, dist/tbcert
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/tbcert
+
+demo: ## the whole story in a temporary directory, with Go alone
+	@CGO_ENABLED=0 $(GO) run ./cmd/tbcert demo
+
+test: deps ## install what the tests need, then run them all
+	$(GO) vet ./...
+	$(GO) test -race ./...
+
+deps: ## the real components that the tests talk to (Debian packages)
+	@missing=; for c in $(TEST_COMMANDS); do command -v $$c >/dev/null 2>&1 || missing="$$missing $$c"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	echo "The tests need$$missing: installing $(TEST_PACKAGES)"; \
+	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	$$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends $(TEST_PACKAGES) >/dev/null
+
+lint: ## the linter, as pinned in go.mod
+	$(GO) tool golangci-lint run ./...
+	$(GO) mod tidy -diff
+
+bench: deps ## measure against the peers and write docs/benchmarks.md
+	$(GO) test -tags bench -count 1 -timeout 30m -run TestBenchmarks ./cmd -args -write
+
+fuzz: ## every fuzz target for FUZZTIME
+	@set -e; for p in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; \
+	  done; done
+
+clean: ## remove what was built
+	rm -rf dist
+	$(GO) clean -testcache
