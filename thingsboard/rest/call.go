@@ -1,0 +1,211 @@
+package rest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// maxAnswer bounds an answer, in bytes.
+	maxAnswer = 1 << 20
+
+	// A request that was refused for being too many is sent again this often,
+	// after a pause that doubles, or that ThingsBoard named, within bounds.
+	maxAgain                 = 5
+	firstPause, longestPause = 500 * time.Millisecond, 30 * time.Second
+
+	userAgent           = "tbcert"
+	authorizationHeader = "X-Authorization" // ThingsBoard's (JwtHeaderTokenExtractor)
+)
+
+// A call is one request.
+type call struct {
+	method  string
+	path    string     // below the base, escaped
+	query   url.Values // may hold a token: never in an error
+	body    any        // to JSON; nil for none
+	answer  any        // from JSON
+	secrets []string   // that the call holds, to keep out of errors
+}
+
+// An answer is what came back.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// do makes a call that needs a login. A login that has run out meanwhile is
+// renewed once.
+func (c *Client) do(ctx context.Context, it call) error {
+	stale, pause := "", firstPause
+	for tries, renewed := 0, false; ; {
+		authorization, err := c.authorize(ctx, stale)
+		if err != nil {
+			return err
+		}
+		err = c.send(ctx, it, authorization)
+		var refused *Error
+		if !errors.As(err, &refused) {
+			return err
+		}
+		switch {
+		case errors.Is(err, ErrUnauthorized) && !renewed && c.config.APIKey.IsZero():
+			stale, renewed = authorization, true
+		case errors.Is(err, ErrTooMany) && tries < maxAgain:
+			tries++
+			if waited := c.config.Wait(ctx, pause); waited != nil {
+				return fmt.Errorf("%w: %w", err, waited)
+			}
+			pause = min(2*pause, longestPause)
+		default:
+			return err
+		}
+	}
+}
+
+// send makes a call and reads its answer.
+func (c *Client) send(ctx context.Context, it call, authorization string) error {
+	place := c.place(it.path)
+	got, err := c.exchange(ctx, it, authorization)
+	if err != nil {
+		return err
+	}
+	secrets := append(c.secrets(authorization), it.secrets...)
+	switch {
+	case got.status >= 300 && got.status < 400:
+		return c.redirected(place, got.header.Get("Location"))
+	case got.status >= 400:
+		return failed(it.method, place, got, secrets)
+	}
+	if err := json.Unmarshal(got.body, it.answer); err != nil {
+		return fmt.Errorf("%s %s: %w: it answers %d with %s; see that the URL is ThingsBoard's, with the path it is served under",
+			it.method, place, ErrNotThingsBoard, got.status, describe(got))
+	}
+	return nil
+}
+
+// exchange sends the request and reads at most maxAnswer bytes of the answer.
+func (c *Client) exchange(ctx context.Context, it call, authorization string) (answer, error) {
+	place := c.place(it.path)
+	request, err := c.request(ctx, it, authorization)
+	if err != nil {
+		return answer{}, fmt.Errorf("%s %s: the request cannot be made", it.method, place) // err may quote the query
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return answer{}, unreachable(place, err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	if err != nil {
+		return answer{}, unreachable(place, err)
+	}
+	if len(body) > maxAnswer {
+		return answer{}, fmt.Errorf("%s %s: %w: more than %d bytes; see that the URL is ThingsBoard's", it.method, place, ErrTooLarge, maxAnswer)
+	}
+	return answer{status: response.StatusCode, header: response.Header, body: body}, nil
+}
+
+func (c *Client) request(ctx context.Context, it call, authorization string) (*http.Request, error) {
+	target := c.place(it.path)
+	if len(it.query) > 0 {
+		target += "?" + it.query.Encode()
+	}
+	var body io.Reader
+	if it.body != nil {
+		data, err := json.Marshal(it.body)
+		if err != nil {
+			return nil, err
+		}
+		body = bytes.NewReader(data)
+	}
+	request, err := http.NewRequestWithContext(ctx, it.method, target, body)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("User-Agent", userAgent)
+	request.Header.Set("Accept", "application/json")
+	if it.body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	if authorization != "" {
+		request.Header.Set(authorizationHeader, authorization)
+	}
+	return request, nil
+}
+
+// place is a URL without a query.
+func (c *Client) place(path string) string { return c.base.String() + path }
+
+// secrets are what the client knows and no message may show.
+func (c *Client) secrets(authorization string) []string {
+	_, token, _ := strings.Cut(authorization, " ")
+	return []string{token, c.config.Password.Reveal(), c.config.APIKey.Reveal()}
+}
+
+// redirected is the error for an answer that sends elsewhere. It is not
+// followed: net/http would take the login along, and turn a POST into a GET.
+func (c *Client) redirected(place, location string) error {
+	target, err := c.base.Parse(location)
+	switch {
+	case location == "" || err != nil || target.Host == "":
+		return fmt.Errorf("%s: %w to nowhere: see that the URL is ThingsBoard's", place, ErrRedirect)
+	case c.base.Scheme == "https" && target.Scheme == "http":
+		return fmt.Errorf("%s: %w from https to http, to %s, where the login and tokens could be read on the way: use a URL that stays on https",
+			place, ErrRedirect, target.Host)
+	case target.Host == c.base.Host && target.Scheme == c.base.Scheme:
+		return fmt.Errorf("%s: %w to the path %q on the same host: see that the URL has the path under which ThingsBoard is served", place, ErrRedirect, target.Path)
+	default:
+		return fmt.Errorf("%s: %w to %s://%s: use that as the URL, if you trust it", place, ErrRedirect, target.Scheme, target.Host)
+	}
+}
+
+// failed is the error for a status of 400 or more. Only what has ThingsBoard's
+// error code counts as ThingsBoard's word: a proxy's 404 says nothing about a
+// device.
+func failed(method, place string, got answer, secrets []string) error {
+	var told struct {
+		Message   string `json:"message"`
+		ErrorCode int    `json:"errorCode"`
+	}
+	err := json.Unmarshal(got.body, &told)
+	isOurs := err == nil && told.ErrorCode != 0
+	switch {
+	case isOurs, got.status == http.StatusTooManyRequests:
+		message := clean(told.Message, secrets)
+		return &Error{Method: method, URL: place, Status: got.status, Code: told.ErrorCode, Message: message, kind: classify(got.status, told.ErrorCode, told.Message)}
+	case got.status == http.StatusBadGateway, got.status == http.StatusServiceUnavailable, got.status == http.StatusGatewayTimeout:
+		return fmt.Errorf("%s %s: a proxy answers %d %s: ThingsBoard behind it is down or still starting", method, place, got.status, http.StatusText(got.status))
+	default:
+		return fmt.Errorf("%s %s: %w: it answers %s with %s; see that the URL is ThingsBoard's, with the path it is served under",
+			method, place, ErrNotThingsBoard, strings.TrimSpace(strconv.Itoa(got.status)+" "+http.StatusText(got.status)), describe(got))
+	}
+}
+
+// describe names an answer by its kind. What is in it stays out: a page may
+// show the request again.
+func describe(got answer) string {
+	kind, _, _ := strings.Cut(got.header.Get("Content-Type"), ";")
+	switch kind = strings.ToLower(strings.TrimSpace(kind)); {
+	case len(bytes.TrimSpace(got.body)) == 0:
+		return "nothing"
+	case kind == "text/html" || bytes.HasPrefix(bytes.TrimSpace(got.body), []byte("<")):
+		return "a web page"
+	case kind == "application/json" && json.Valid(got.body):
+		return "JSON of another kind"
+	case kind == "application/json":
+		return "JSON that is broken"
+	default:
+		return "something that is not JSON"
+	}
+}

@@ -1,0 +1,109 @@
+package rest
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	// callTimeout bounds a whole request, dialTimeout the connecting in it.
+	callTimeout, dialTimeout = 30 * time.Second, 10 * time.Second
+
+	// idleConnections are kept open for the next request, so that a bulk job
+	// does not shake hands for each device.
+	idleConnections = 32
+
+	// maxHeader bounds the header of an answer, in bytes.
+	maxHeader = 64 << 10
+)
+
+// httpClient is the configured client, or one of our own, and follows no
+// redirect.
+func httpClient(config Config) *http.Client {
+	client := &http.Client{Timeout: callTimeout}
+	if config.HTTP != nil {
+		copied := *config.HTTP
+		client = &copied
+	} else {
+		client.Transport = transport(config.Roots)
+	}
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return client
+}
+
+func transport(roots []*x509.Certificate) *http.Transport {
+	return &http.Transport{
+		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool(roots)},
+		TLSHandshakeTimeout:    dialTimeout,
+		ForceAttemptHTTP2:      true,
+		MaxIdleConnsPerHost:    idleConnections,
+		IdleConnTimeout:        callTimeout,
+		MaxResponseHeaderBytes: maxHeader,
+	}
+}
+
+// pool is the system's roots and more; nil, which means the system's, when
+// there are no more.
+func pool(roots []*x509.Certificate) *x509.CertPool {
+	if len(roots) == 0 {
+		return nil
+	}
+	all, err := x509.SystemCertPool()
+	if err != nil {
+		all = x509.NewCertPool() // a machine without roots of its own
+	}
+	for _, root := range roots {
+		all.AddCert(root)
+	}
+	return all
+}
+
+// unreachable is the error of a request that got no answer. The URL in net/http's
+// own error has the query, so that error is taken apart.
+func unreachable(place string, err error) error {
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		err = wrapped.Err
+	}
+	if next := reachStep(err); next != "" {
+		return fmt.Errorf("cannot talk to %s: %w: %s", place, err, next)
+	}
+	return fmt.Errorf("cannot talk to %s: %w", place, err)
+}
+
+// reachStep says what a user can do about a request that got no answer.
+func reachStep(err error) string {
+	var name *net.DNSError
+	var certificate *tls.CertificateVerificationError
+	var hostname x509.HostnameError
+	var plain tls.RecordHeaderError
+	var timeout net.Error
+	switch {
+	case errors.Is(err, context.Canceled):
+		return ""
+	case errors.As(err, &name):
+		return "see that the name in the URL is right"
+	case errors.As(err, &hostname):
+		return "use a name that is in the web server's certificate"
+	case errors.As(err, &certificate):
+		return "the web server's certificate is not of a CA that is trusted here: add that CA to the system's, or use the site's own"
+	case errors.As(err, &plain), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return "the port speaks plain HTTP: see that scheme and port of the URL are right"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nothing listens there: see that ThingsBoard runs, and that the port is right (8080 without a proxy)"
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return "no answer in time: see that host and port are right, that no firewall is between, and that ThingsBoard is well"
+	default:
+		return ""
+	}
+}
