@@ -18,11 +18,11 @@ import (
 const patience = 10 * time.Second
 
 // freePort finds a port that nobody uses at the moment.
-func freePort(t *testing.T) int {
-	t.Helper()
+func freePort(tb testing.TB) int {
+	tb.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer listener.Close()
 	return portOf(listener.Addr())
@@ -31,21 +31,21 @@ func freePort(t *testing.T) int {
 func portOf(address net.Addr) int { return address.(*net.TCPAddr).Port }
 
 // start runs a program until the test's end and waits until it listens.
-func start(t *testing.T, ports []int, name string, args ...string) {
-	t.Helper()
+func start(tb testing.TB, ports []int, name string, args ...string) {
+	tb.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		t.Fatalf("%s is needed by this test: %v", name, err)
+		tb.Fatalf("%s is needed by this test: %v", name, err)
 	}
 	program := exec.Command(path, args...)
 	var log bytes.Buffer
 	program.Stdout, program.Stderr = &log, &log
 	input, err := program.StdinPipe() // openssl s_server ends with its input
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := program.Start(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	stop := func() {
 		_ = input.Close()
@@ -55,10 +55,10 @@ func start(t *testing.T, ports []int, name string, args ...string) {
 	for _, port := range ports {
 		if !answers(port) {
 			stop()
-			t.Fatalf("%s does not answer on port %d:\n%s", name, port, &log)
+			tb.Fatalf("%s does not answer on port %d:\n%s", name, port, &log)
 		}
 	}
-	t.Cleanup(stop)
+	tb.Cleanup(stop)
 }
 
 // answers dials until somebody listens.
@@ -89,13 +89,13 @@ type mosquitto struct {
 }
 
 // listen adds a listener; with a pair it speaks TLS.
-func (m *mosquitto) listen(t *testing.T, p *pair, lines ...string) int {
-	t.Helper()
-	port := freePort(t)
+func (m *mosquitto) listen(tb testing.TB, p *pair, lines ...string) int {
+	tb.Helper()
+	port := freePort(tb)
 	m.ports = append(m.ports, port)
 	fmt.Fprintf(&m.conf, "listener %d 127.0.0.1\n", port)
 	if p != nil {
-		chain, key := p.files(t)
+		chain, key := p.files(tb)
 		fmt.Fprintf(&m.conf, "certfile %s\nkeyfile %s\n", chain, key)
 	}
 	if len(lines) == 0 {
@@ -105,41 +105,41 @@ func (m *mosquitto) listen(t *testing.T, p *pair, lines ...string) int {
 	return port
 }
 
-func (m *mosquitto) start(t *testing.T) {
-	t.Helper()
-	conf := filepath.Join(t.TempDir(), "mosquitto.conf")
-	write(t, conf, []byte("user root\nset_tcp_nodelay true\nper_listener_settings true\n"+m.conf.String()))
-	start(t, m.ports, "mosquitto", "-c", conf)
+func (m *mosquitto) start(tb testing.TB) {
+	tb.Helper()
+	conf := filepath.Join(tb.TempDir(), "mosquitto.conf")
+	write(tb, conf, []byte("user root\nset_tcp_nodelay true\nper_listener_settings true\n"+m.conf.String()))
+	start(tb, m.ports, "mosquitto", "-c", conf)
 }
 
 // passwordFile lets one user in.
-func passwordFile(t *testing.T, user, password string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "passwords")
+func passwordFile(tb testing.TB, user, password string) string {
+	tb.Helper()
+	path := filepath.Join(tb.TempDir(), "passwords")
 	if out, err := exec.Command("mosquitto_passwd", "-b", "-c", path, user, password).CombinedOutput(); err != nil {
-		t.Fatalf("mosquitto_passwd: %v\n%s", err, out)
+		tb.Fatalf("mosquitto_passwd: %v\n%s", err, out)
 	}
 	return path
 }
 
 // openssl is an s_server that presents a pair.
-func openssl(t *testing.T, p *pair, args ...string) int {
-	t.Helper()
-	port := freePort(t)
-	_, key := p.files(t)
-	leaf, _ := p.alone().files(t)
-	start(t, []int{port}, "openssl", append([]string{"s_server", "-quiet", "-accept", fmt.Sprintf("127.0.0.1:%d", port), "-cert", leaf, "-key", key}, args...)...)
+func openssl(tb testing.TB, p *pair, args ...string) int {
+	tb.Helper()
+	port := freePort(tb)
+	_, key := p.files(tb)
+	leaf, _ := p.alone().files(tb)
+	start(tb, []int{port}, "openssl", append([]string{"s_server", "-quiet", "-accept", fmt.Sprintf("127.0.0.1:%d", port), "-cert", leaf, "-key", key}, args...)...)
 	return port
 }
 
 // listener hands every connection to serve; nil leaves them unanswered.
-func listener(t *testing.T, serve func(net.Conn)) int {
-	t.Helper()
+func listener(tb testing.TB, serve func(net.Conn)) int {
+	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
+	tb.Cleanup(func() { l.Close() })
 	if serve != nil {
 		go accept(l, serve)
 	}

@@ -24,7 +24,7 @@ func trusting(what string, roots func(*world) []*x509.Certificate) func(*world) 
 func chainRows() []row {
 	return []row{
 		{name: "wrong root", want: "pppFpppsss", target: presenting("other site"),
-			detail: `CN=Other Root CA … not in ca-root.pem ("CN=Site Root CA" sha256:`, cause: "another CA", fix: "--cafile … mqttserver.pem"},
+			detail: `"CN=Other CA", which is … not in ca-root.pem ("CN=Site Root CA" sha256:`, cause: "another CA", fix: "--cafile … mqttserver.pem"},
 		{name: "wrong root that signs leaves itself", want: "pppFpppsss",
 			target: trusting("root in chain", func(w *world) []*x509.Certificate { return w.roots(w.flatOther) }),
 			detail: `CN=Site Root CA … Flat Root CA`, cause: "another CA", fix: "--cafile"},
@@ -57,7 +57,7 @@ func chainRows() []row {
 		{name: "path too long", want: "pppFpppsss", target: presenting("path too long"),
 			detail: "too many intermediates", cause: "path length", fix: "tbcert inspect 127.0.0.1:"},
 		{name: "everything wrong", want: "pppFFFFsss", target: presenting("everything wrong"),
-			detail: "Other Root CA", cause: "another CA", fix: "--cafile"},
+			detail: "Flat Root CA", cause: "another CA", fix: "--cafile"},
 	}
 }
 
@@ -87,6 +87,9 @@ func certificateRows() []row {
 			detail: "the root \"CN=Old Root CA\" expired on … (3 days ago)", cause: "past its end", fix: "new CA … ca-root.pem"},
 		{name: "expired issuing CA", want: "pppppFpsss", target: presenting("old issuing CA"),
 			detail: "the issuing CA \"CN=Old Server CA\" expired on … (2 days ago)", cause: "past its end", fix: "issuing CA"},
+		{name: "an old and a new issuing CA", want: "ppppppppps", target: presenting("old and new CA")},
+		{name: "the issuing CA for servers expired, that for devices not", want: "pppppFpsss", target: presenting("two usages"),
+			detail: "the issuing CA \"CN=Site Server CA\" expired", cause: "past its end", fix: "issuing CA"},
 		{name: "clientAuth-only leaf", want: "ppppppFsss", target: func(w *world) verify.Target { return w.at(w.s["clientAuth only"]) },
 			detail: "is for clientAuth, not for a TLS server", cause: "a device's client certificate", fix: "tbcert init --host 127.0.0.1 … extendedKeyUsage=serverAuth"},
 		{name: "signed by a CA for devices", want: "ppppppFsss", target: presenting("device CA"),

@@ -38,63 +38,81 @@ func template(name string) *x509.Certificate {
 }
 
 // sign makes a certificate; with no issuer it signs itself.
-func sign(t *testing.T, tmpl *x509.Certificate, issuer *pair) *pair {
-	t.Helper()
+func sign(tb testing.TB, tmpl *x509.Certificate, issuer *pair) *pair {
+	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	parent, signer := tmpl, crypto.Signer(key)
+	return signKey(tb, tmpl, issuer, key)
+}
+
+// signKey makes a certificate for a key.
+func signKey(tb testing.TB, tmpl *x509.Certificate, issuer *pair, key crypto.Signer) *pair {
+	tb.Helper()
+	parent, signer := tmpl, key
 	if issuer != nil {
 		parent, signer = issuer.cert, issuer.key
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, parent, key.Public(), signer)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return &pair{cert: cert, key: key}
 }
 
 type edit func(*x509.Certificate)
 
-func newRoot(t *testing.T, name string, edits ...edit) *pair {
-	t.Helper()
+func newRoot(tb testing.TB, name string, edits ...edit) *pair {
+	tb.Helper()
 	tmpl := template(name)
 	tmpl.IsCA, tmpl.BasicConstraintsValid, tmpl.KeyUsage = true, true, x509.KeyUsageCertSign
 	tmpl.MaxPathLen = 1
 	for _, e := range edits {
 		e(tmpl)
 	}
-	return sign(t, tmpl, nil)
+	return sign(tb, tmpl, nil)
 }
 
-func (p *pair) issuing(t *testing.T, name string, edits ...edit) *pair {
-	t.Helper()
+func (p *pair) issuing(tb testing.TB, name string, edits ...edit) *pair {
+	tb.Helper()
 	tmpl := template(name)
 	tmpl.IsCA, tmpl.BasicConstraintsValid, tmpl.KeyUsage = true, true, x509.KeyUsageCertSign
 	tmpl.MaxPathLenZero = true
 	for _, e := range edits {
 		e(tmpl)
 	}
-	made := sign(t, tmpl, p)
+	made := sign(tb, tmpl, p)
 	made.with = append([]*x509.Certificate{made.cert}, p.with...)
 	return made
 }
 
+// again is another certificate of the same CA and key.
+func (p *pair) again(tb testing.TB, issuer *pair, edits ...edit) *pair {
+	tb.Helper()
+	tmpl := template(p.cert.Subject.CommonName)
+	tmpl.IsCA, tmpl.BasicConstraintsValid, tmpl.KeyUsage = true, true, x509.KeyUsageCertSign
+	tmpl.MaxPathLenZero = true
+	for _, e := range edits {
+		e(tmpl)
+	}
+	return signKey(tb, tmpl, issuer, p.key)
+}
+
 // leaf is a server's certificate for localhost, 127.0.0.1 and broker.test.
-func (p *pair) leaf(t *testing.T, edits ...edit) *pair {
-	t.Helper()
+func (p *pair) leaf(tb testing.TB, edits ...edit) *pair {
+	tb.Helper()
 	tmpl := template("broker.test")
 	tmpl.KeyUsage, tmpl.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	tmpl.DNSNames, tmpl.IPAddresses = []string{"broker.test", "localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
 	for _, e := range edits {
 		e(tmpl)
 	}
-	made := sign(t, tmpl, p)
+	made := sign(tb, tmpl, p)
 	made.with = p.with
 	return made
 }
@@ -127,9 +145,9 @@ func (p *pair) tls() *tls.Certificate {
 }
 
 // files writes the chain and the key for a broker, and gives their paths.
-func (p *pair) files(t *testing.T) (chain, key string) {
-	t.Helper()
-	dir := t.TempDir()
+func (p *pair) files(tb testing.TB) (chain, key string) {
+	tb.Helper()
+	dir := tb.TempDir()
 	chain, key = filepath.Join(dir, "chain.pem"), filepath.Join(dir, "key.pem")
 	var text []byte
 	for _, der := range p.tls().Certificate {
@@ -137,16 +155,16 @@ func (p *pair) files(t *testing.T) (chain, key string) {
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(p.key)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	write(t, chain, text)
-	write(t, key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	write(tb, chain, text)
+	write(tb, key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 	return chain, key
 }
 
-func write(t *testing.T, path string, data []byte) {
-	t.Helper()
+func write(tb testing.TB, path string, data []byte) {
+	tb.Helper()
 	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }

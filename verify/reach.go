@@ -29,10 +29,9 @@ func (r *run) resolve(ctx context.Context) finding {
 	}
 	texts := make([]string, len(addresses))
 	for i, address := range addresses {
-		addresses[i] = address.Unmap()
-		texts[i] = addresses[i].String()
+		r.addresses = append(r.addresses, address.Unmap())
+		texts[i] = r.addresses[i].String()
 	}
-	r.addresses = addresses
 	return pass(host + " is at " + strings.Join(texts, ", "))
 }
 

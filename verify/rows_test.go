@@ -119,6 +119,8 @@ func handshakeRows() []row {
 			detail: "SSH: first bytes 53 53 48", cause: "without TLS", fix: "thingsboard.conf"},
 		{name: "no TLS version in common", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.s["TLS 1.1"]) },
 			detail: "protocol version", cause: "share no TLS version", fix: "TLS 1.2 or 1.3 … -tls1_2"},
+		{name: "a server that chooses TLS 1.1", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.says["old ServerHello"]) },
+			detail: "protocol version", cause: "share no TLS version", fix: "TLS 1.2 or 1.3"},
 		{name: "no cipher in common", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.s["no cipher"]) },
 			detail: "alert 40", cause: "cannot use its own certificate, or shares no cipher", fix: "mqttserver.pem"},
 		{name: "a server that cannot use its key", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.says["alert"]) },

@@ -161,3 +161,41 @@ func TestOneConnection(t *testing.T) {
 		t.Errorf("%d dials and %d writes for one good server", dials.Load(), writes.Load())
 	}
 }
+
+// TestUnexplainedRefusal has a clock that jumps after the checks' moment, so
+// that the handshake refuses what every check finds right: the run must fail
+// all the same.
+func TestUnexplainedRefusal(t *testing.T) {
+	t.Parallel()
+	root := newRoot(t, "Site Root CA")
+	config := &tls.Config{Certificates: []tls.Certificate{*root.leaf(t).tls()}, MinVersion: tls.VersionTLS13}
+	answer := script{connack: "\x20\x02\x00\x00"}
+	var calls atomic.Int32
+	verifier := &verify.Verifier{Timeout: patience, Now: func() time.Time {
+		if calls.Add(1) == 1 {
+			return time.Now()
+		}
+		return time.Now().AddDate(100, 0, 0)
+	}}
+	report := verifier.Run(t.Context(), verify.Target{
+		Host: "localhost", TLS: true, Roots: []*x509.Certificate{root.cert}, Login: token(),
+		Port: listener(t, func(conn net.Conn) { answer.serve(tls.Server(conn, config)) }),
+	})
+	if got := letters(report); got != "pppFpppsss" || !strings.Contains(report.Problem(), "expired") {
+		t.Errorf("checks are %s: %s", got, report.Problem())
+	}
+}
+
+// TestHostIsNormalized asks the resolver as DNS has the name.
+func TestHostIsNormalized(t *testing.T) {
+	t.Parallel()
+	verifier := &verify.Verifier{Resolve: func(_ context.Context, host string) ([]netip.Addr, error) {
+		if host != "xn--bcher-kva.example" {
+			t.Errorf("asked for %q", host)
+		}
+		return nil, &net.DNSError{Err: "no such host", IsNotFound: true}
+	}}
+	if report := verifier.Run(t.Context(), verify.Target{Host: "B\u00fccher.Example", Port: 1883}); report.Failed != verify.CheckResolve {
+		t.Errorf("failed %q", report.Failed)
+	}
+}

@@ -44,7 +44,7 @@ func (w *world) roots(pairs ...*pair) []*x509.Certificate {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{
-		root: newRoot(t, "Site Root CA"), other: newRoot(t, "Other Root CA"), sameName: newRoot(t, "Site Root CA"),
+		root: newRoot(t, "Site Root CA"), other: newRoot(t, "Other CA"), sameName: newRoot(t, "Site Root CA"),
 		falseRoot: newRoot(t, "False Root CA", notCA), oldRoot: newRoot(t, "Old Root CA", lives(-700*day, -3*day)),
 		flatOther: newRoot(t, "Flat Root CA", leavesOnly), fleetCA: newRoot(t, "Fleet CA"),
 	}
@@ -62,13 +62,14 @@ func newWorld(t *testing.T) *world {
 	}
 	w.silent, w.closed = listener(t, nil), freePort(t)
 	w.says = map[string]int{
-		"MQTT":      listener(t, says("\x20\x02\x00\x00\x00")),
-		"HTTP":      listener(t, says("HTTP/1.1 400 Bad Request\r\n\r\n")),
-		"SSH":       listener(t, says("SSH-2.0-OpenSSH_9.2\r\n")),
-		"CONNACK 5": listener(t, says("\x20\x02\x00\x05")),
-		"close":     listener(t, func(conn net.Conn) { _, _ = conn.Read(make([]byte, 100)) }),
-		"alert":     listener(t, says("\x15\x03\x03\x00\x02\x02\x50")),
-		"other":     listener(t, says("\x15\x03\x03\x00\x02\x02\x0a")),
+		"MQTT":            listener(t, says("\x20\x02\x00\x00\x00")),
+		"HTTP":            listener(t, says("HTTP/1.1 400 Bad Request\r\n\r\n")),
+		"SSH":             listener(t, says("SSH-2.0-OpenSSH_9.2\r\n")),
+		"CONNACK 5":       listener(t, says("\x20\x02\x00\x05")),
+		"close":           listener(t, func(conn net.Conn) { _, _ = conn.Read(make([]byte, 100)) }),
+		"alert":           listener(t, says("\x15\x03\x03\x00\x02\x02\x50")),
+		"old ServerHello": listener(t, says("\x16\x03\x02\x00\x2a\x02\x00\x00\x26\x03\x02"+strings.Repeat("r", 32)+"\x00\xc0\x13\x00")),
+		"other":           listener(t, says("\x15\x03\x03\x00\x02\x02\x0a")),
 	}
 	w.script(t)
 	return w
@@ -80,6 +81,10 @@ func (w *world) mosquitto(t *testing.T) {
 	issuing := w.root.issuing(t, "Site Server CA")
 	good := issuing.leaf(t)
 	fleet, _ := w.fleetCA.files(t)
+	// The issuing CA's key in three certificates, so that there are several paths.
+	crossed := issuing.leaf(t)
+	outdated := issuing.again(t, w.root, lives(-100*day, -2*day))
+	forDevices := issuing.again(t, w.root, usage(x509.ExtKeyUsageClientAuth))
 	m := &mosquitto{}
 	w.plain = m.listen(t, nil)
 	w.good = m.listen(t, good)
@@ -103,7 +108,9 @@ func (w *world) mosquitto(t *testing.T) {
 		"short, not yet":   issuing.leaf(t, lives(-day, 8*day)), // more than a third of its life is left
 		"device CA":        w.root.issuing(t, "Device CA", usage(x509.ExtKeyUsageClientAuth)).leaf(t),
 		"path too long":    w.root.issuing(t, "Middle CA", func(c *x509.Certificate) { c.MaxPathLen, c.MaxPathLenZero = 1, false }).issuing(t, "Low CA").leaf(t),
-		"everything wrong": w.other.leaf(t, names("tb.example.com"), lives(-100*day, -10*day), usage(x509.ExtKeyUsageClientAuth)),
+		"everything wrong": w.flatOther.leaf(t, names("tb.example.com"), lives(-100*day, -10*day), usage(x509.ExtKeyUsageClientAuth)),
+		"old and new CA":   {cert: crossed.cert, key: crossed.key, with: []*x509.Certificate{outdated.cert, issuing.cert}},
+		"two usages":       {cert: crossed.cert, key: crossed.key, with: []*x509.Certificate{forDevices.cert, outdated.cert}},
 		"name and date":    issuing.leaf(t, names("tb.example.com"), lives(-100*day, -10*day)),
 	} {
 		w.presents[name] = m.listen(t, p)
