@@ -9,6 +9,7 @@ import (
 
 	"github.com/tbcert/tbcert/certs/secret"
 	"github.com/tbcert/tbcert/templates"
+	tbdevice "github.com/tbcert/tbcert/thingsboard/device"
 )
 
 // The files of a bundle.
@@ -61,7 +62,7 @@ func newRenderer(site Site) (*renderer, error) {
 		Host      string
 		MQTTSPort int
 		Topic     string
-	}{site.Host, site.MQTTSPort, telemetryTopic})
+	}{site.Host, site.MQTTSPort, tbdevice.TopicTelemetry})
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +116,7 @@ func (r *renderer) info(device string) Info {
 		Device:     device,
 		Host:       r.site.Host,
 		Ports:      Ports{MQTT: r.site.MQTTPort, MQTTS: r.site.MQTTSPort},
-		Topic:      telemetryTopic,
+		Topic:      tbdevice.TopicTelemetry,
 		Credential: CredentialToken,
 		Files:      Files{Root: RootFile, Token: TokenFile},
 		Roots:      r.site.Roots,

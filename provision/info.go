@@ -10,9 +10,6 @@ import (
 // InfoSchema is the schema of device.json.
 const InfoSchema = "tbcert.device/v1"
 
-// telemetryTopic is where a device publishes telemetry (MqttTopics).
-const telemetryTopic = "v1/devices/me/telemetry"
-
 // Info is device.json: how a device connects, for programs. It holds no secret.
 type Info struct {
 	Schema     string `json:"schema"`
