@@ -177,6 +177,9 @@ func TestThingsBoardRegisterFails(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), `device "meter-1"`) || test.is != nil && !errors.Is(err, test.is) {
 				t.Errorf("the error is %v, want one with %q", err, test.want)
 			}
+			if errors.Is(err, rest.ErrNotFound) && !errors.Is(test.is, rest.ErrNotFound) {
+				t.Errorf("that it was not found is no news: %v", err)
+			}
 			for _, token := range []string{"THEIRS", "GIVEN", "MADE"} {
 				if err != nil && strings.Contains(err.Error(), token) {
 					t.Errorf("the error holds a token: %v", err)
