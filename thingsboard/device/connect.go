@@ -35,7 +35,7 @@ func Connect(ctx context.Context, conn net.Conn, login Login) (*Session, error) 
 	w := newWire(conn)
 	if err := handshake(ctx, w, login); err != nil {
 		w.guard.stop()
-		return nil, login.scrub(err)
+		return nil, err
 	}
 	return &Session{wire: w}, nil
 }
@@ -75,17 +75,25 @@ func (l Login) scrub(err error) error {
 
 // mask overwrites the parts of secret in data, down to four bytes of it.
 func mask(data []byte, secret string) {
-	for i := range data {
+	for i := 0; i < len(data); i++ {
+		longest := 0
 		for j := range len(secret) {
-			n := 0
-			for i+n < len(data) && j+n < len(secret) && (data[i+n] == secret[j+n] || data[i+n] == '*') {
-				n++
-			}
-			if n >= min(4, len(secret)) {
-				copy(data[i:i+n], strings.Repeat("*", n))
-			}
+			longest = max(longest, common(data[i:], secret[j:]))
+		}
+		if longest > 0 && longest >= min(4, len(secret)) {
+			copy(data[i:], strings.Repeat("*", longest))
+			i += longest - 1
 		}
 	}
+}
+
+// common is how many bytes data and text have in common at their beginning.
+func common(data []byte, text string) int {
+	n := 0
+	for n < len(data) && n < len(text) && data[n] == text[n] {
+		n++
+	}
+	return n
 }
 
 func (l Login) packet() *packets.ConnectPacket {
@@ -113,7 +121,7 @@ func handshake(ctx context.Context, w *wire, login Login) error {
 	case err != nil && wrote != nil && errors.Is(err, ErrClosed):
 		return fmt.Errorf("sending CONNECT: %w", wrote)
 	case err != nil:
-		return fmt.Errorf("waiting for CONNACK: %w", err)
+		return fmt.Errorf("waiting for CONNACK: %w", login.scrub(err))
 	}
 	connack, ok := answer.(*packets.ConnackPacket)
 	if !ok {

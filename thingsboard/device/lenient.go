@@ -2,6 +2,7 @@ package device
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"unicode/utf16"
@@ -351,15 +352,11 @@ func (p *lenientParser) hex(at int) (rune, bool) {
 	if at+4 > len(p.data) {
 		return 0, false
 	}
-	var r rune
-	for _, c := range p.data[at : at+4] {
-		digit := bytes.IndexByte([]byte("0123456789abcdef"), lower(string(c))[0])
-		if digit < 0 {
-			return 0, false
-		}
-		r = r<<4 | rune(digit)
+	var pair [2]byte
+	if _, err := hex.Decode(pair[:], p.data[at:at+4]); err != nil {
+		return 0, false
 	}
-	return r, true
+	return rune(pair[0])<<8 | rune(pair[1]), true
 }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }

@@ -50,10 +50,9 @@ func (c *Client) do(ctx context.Context, it call) error {
 	stale, pause := "", firstPause
 	for tries, renewed := 0, false; ; {
 		authorization, err := c.authorize(ctx, stale)
-		if err != nil {
-			return err
+		if err == nil {
+			err = c.send(ctx, it, authorization)
 		}
-		err = c.send(ctx, it, authorization)
 		var refused *Error
 		if !errors.As(err, &refused) {
 			return err
@@ -101,14 +100,15 @@ func (c *Client) exchange(ctx context.Context, it call, authorization string) (a
 	if err != nil {
 		return answer{}, fmt.Errorf("%s %s: the request cannot be made", it.method, place) // err may quote the query
 	}
+	secrets := append(c.secrets(authorization), it.secrets...)
 	response, err := c.http.Do(request)
 	if err != nil {
-		return answer{}, unreachable(place, err)
+		return answer{}, unreachable(place, err, secrets)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	if err != nil {
-		return answer{}, unreachable(place, err)
+		return answer{}, unreachable(place, err, secrets)
 	}
 	if len(body) > maxAnswer {
 		return answer{}, fmt.Errorf("%s %s: %w: more than %d bytes; see that the URL is ThingsBoard's", it.method, place, ErrTooLarge, maxAnswer)

@@ -68,17 +68,28 @@ func pool(roots []*x509.Certificate) *x509.CertPool {
 	return all
 }
 
-// unreachable is the error of a request that got no answer. The URL in net/http's
-// own error has the query, so that error is taken apart.
-func unreachable(place string, err error) error {
+// A reachError is that of a request that got no answer. The chain goes on, but
+// the text is its own: net/http puts the whole URL and what a server sent into
+// its errors.
+type reachError struct {
+	text  string
+	cause error
+}
+
+func (e *reachError) Error() string { return e.text }
+func (e *reachError) Unwrap() error { return e.cause }
+
+// unreachable is the error of a request to place that got no answer.
+func unreachable(place string, err error, secrets []string) error {
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {
 		err = wrapped.Err
 	}
+	text := fmt.Sprintf("cannot talk to %s: %s", place, clean(err.Error(), secrets))
 	if next := reachStep(err); next != "" {
-		return fmt.Errorf("cannot talk to %s: %w: %s", place, err, next)
+		text += ": " + next
 	}
-	return fmt.Errorf("cannot talk to %s: %w", place, err)
+	return &reachError{text: text, cause: err}
 }
 
 // reachStep says what a user can do about a request that got no answer.
