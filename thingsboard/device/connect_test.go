@@ -212,7 +212,10 @@ func (*brokenWriter) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 
 func TestConnectInTime(t *testing.T) {
 	t.Parallel()
-	silent := func(t *testing.T) net.Conn { return serve(t, (*server).untilClosed) }
+	silent := func(t *testing.T) net.Conn {
+		t.Helper()
+		return serve(t, (*server).untilClosed)
+	}
 	t.Run("deadline", func(t *testing.T) {
 		t.Parallel()
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)

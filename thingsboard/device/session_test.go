@@ -167,7 +167,8 @@ func TestFlood(t *testing.T) {
 		expect[*packets.PublishPacket](s)
 		packet := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
 		packet.TopicName, packet.Payload = "t", make([]byte, 1<<19)
-		for packet.Write(s.conn) == nil { //nolint:revive // until the client hangs up
+		for err := error(nil); err == nil; { // until the client hangs up
+			err = packet.Write(s.conn)
 		}
 	})
 	err := session.Publish(patient(t), device.TopicTelemetry, nil)
