@@ -243,7 +243,12 @@ func TestConnectInTime(t *testing.T) {
 		t.Parallel()
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := device.Connect(ctx, silent(t), tokenLogin()); !errors.Is(err, context.Canceled) {
+		conn := serve(t, func(s *server) {
+			if n, _ := io.Copy(io.Discard, s.conn); n > 0 {
+				s.t.Errorf("%d bytes of a login were sent", n)
+			}
+		})
+		if _, err := device.Connect(ctx, conn, tokenLogin()); !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
 	})

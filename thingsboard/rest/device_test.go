@@ -123,6 +123,7 @@ func TestRefusals(t *testing.T) {
 		want         error
 	}{
 		"no such device":           {404, 32, "Requested item wasn't found!", rest.ErrNotFound},
+		"another 404":              {404, 31, "Something else", nil},
 		"name taken":               {400, 31, "Device with such name already exists!", rest.ErrExists},
 		"token taken":              {400, 31, "Device credentials are already assigned to another device!", rest.ErrTokenTaken},
 		"token taken at once":      {400, 31, "Specified credentials are already registered!", rest.ErrTokenTaken},

@@ -67,6 +67,14 @@ func TestLoginNeverTold(t *testing.T) {
 		now.advance(1000 * time.Hour)
 		ask(t, client)
 	}
+	first := jwt(time.Hour) // says it, and the one after it does not
+	f := thingsBoard(t, login(pair(first, "")), info("Bearer "+first), login(pair("x", "")), info("Bearer x"), info("Bearer x"))
+	now := &clock{}
+	client := f.user(now)
+	for range 3 {
+		ask(t, client)
+		now.advance(time.Hour)
+	}
 }
 
 // TestLoginRunsOut: a token that is refused, for whatever reason, is renewed
