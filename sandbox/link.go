@@ -1,0 +1,152 @@
+package sandbox
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/listeners"
+)
+
+const (
+	// greeting bounds the time from the connection to the end of CONNECT.
+	greeting = time.Minute
+	// farewell bounds the time that telling a client of its end may take.
+	farewell = 2 * time.Second
+	// maxConnections bounds the open connections of one listener.
+	maxConnections = 4096
+)
+
+// A link is a connection, and the session on it. mochi-mqtt carries it about as
+// the client's connection. All fields but the connection are the business of
+// the goroutine that reads from it; client is set before the store knows the
+// link, and stays.
+type link struct {
+	net.Conn
+	name   string // the client id that mochi-mqtt sees
+	client *mqtt.Client
+	watch  *time.Timer // ends the connection when CONNECT does not come
+	login  *login      // nil before CONNECT
+
+	device    string // the id of the device; "" for provisioning
+	provision bool
+	previous  *link  // the session that this one replaces
+	after     func() // what is to be done once the PUBACK is sent
+}
+
+// hasCertificate reports whether the client presented a certificate.
+func (l *link) hasCertificate() bool {
+	conn, ok := l.Conn.(*tls.Conn)
+	return ok && len(conn.ConnectionState().PeerCertificates) > 0
+}
+
+// A listener accepts connections for mochi-mqtt. Unlike that one's own it knows
+// those that have not sent CONNECT yet, and Close waits for all to end.
+type listener struct {
+	id     string
+	socket net.Listener
+	wrap   func(net.Conn) *link
+	gone   func(*link)
+	log    *slog.Logger
+
+	done chan struct{}
+	wg   sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool
+	links  map[*link]struct{}
+}
+
+// Init takes the logger.
+func (l *listener) Init(log *slog.Logger) error {
+	l.log = log
+	return nil
+}
+
+// ID is the listener's name.
+func (l *listener) ID() string { return l.id }
+
+// Address is where it listens.
+func (l *listener) Address() string { return l.socket.Addr().String() }
+
+// Protocol is what it listens to.
+func (l *listener) Protocol() string { return l.socket.Addr().Network() }
+
+// Serve accepts connections until Close.
+func (l *listener) Serve(establish listeners.EstablishFn) {
+	for {
+		conn, err := l.socket.Accept()
+		if err != nil && !l.pause(err) {
+			return
+		}
+		if err == nil {
+			l.start(conn, establish)
+		}
+	}
+}
+
+// pause waits after an error, such as one for too many open files; false when
+// the listener is closed.
+func (l *listener) pause(err error) bool {
+	timer := time.NewTimer(100 * time.Millisecond)
+	defer timer.Stop()
+	select {
+	case <-l.done:
+		return false
+	case <-timer.C:
+		l.log.Warn("a connection cannot be accepted", "error", err)
+		return true
+	}
+}
+
+// start serves a connection, unless there are too many.
+func (l *listener) start(conn net.Conn, establish listeners.EstablishFn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || len(l.links) >= maxConnections {
+		_ = conn.Close()
+		return
+	}
+	link := l.wrap(conn)
+	l.links[link] = struct{}{}
+	l.wg.Go(func() {
+		link.watch = time.AfterFunc(greeting, func() { _ = conn.Close() })
+		defer link.watch.Stop()
+		if err := establish(l.id, link); err != nil {
+			l.log.Debug("a connection ended", "reason", err, "client", link.name)
+		}
+		l.gone(link)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.links, link)
+	})
+}
+
+// Close ends all connections, and waits for that. mochi-mqtt's tell says
+// goodbye to its clients first, as long as they take it.
+func (l *listener) Close(tell listeners.CloseFn) {
+	l.mu.Lock()
+	if !l.closed {
+		l.closed = true
+		close(l.done)
+	}
+	l.mu.Unlock()
+	_ = l.socket.Close()
+	hurry := time.AfterFunc(farewell, l.cut)
+	tell(l.id)
+	hurry.Stop()
+	l.cut()
+	l.wg.Wait()
+}
+
+// cut closes all connections.
+func (l *listener) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for link := range l.links {
+		_ = link.Close()
+	}
+}

@@ -1,0 +1,170 @@
+// Package sandbox is an endpoint that answers as ThingsBoard does, in memory
+// and in the same process: MQTT and MQTT over TLS for devices, and the REST
+// calls with which devices are registered and read back. It is for demos,
+// rehearsals and tests, and misbehaves on demand (see [Faults]).
+//
+// What it does is what ThingsBoard 4.3 does; comments name the class of
+// ThingsBoard's that a rule is from. MQTT framing is mochi-mqtt's, but nothing
+// of a broker is left: no message of one client reaches another, nothing is
+// retained, and no session outlives its connection. Devices have access
+// tokens; other kinds of credentials are refused.
+package sandbox
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/tbcert/tbcert/certs/secret"
+)
+
+// A Config says what a sandbox listens on and knows. With a zero field a
+// feature is off, unless the field says otherwise.
+type Config struct {
+	// Addresses to listen on, as net.Listen takes them for "tcp"; "" is off, and
+	// port 0 takes a free port.
+	MQTTAddr, MQTTSAddr, HTTPAddr string
+
+	// Certificate is what MQTTSAddr presents; it must be set for that.
+	Certificate *tls.Certificate
+	// RootPEM is what the download of the root certificate gives. Without it the
+	// answer is 404, as in ThingsBoard when none is configured.
+	RootPEM []byte
+
+	// A user who may log in to the REST API, and an API key that it takes.
+	Username         string
+	Password, APIKey secret.Text
+
+	Devices []Device // known from the start
+	Faults  Faults   // from the start; [Server.SetFaults] changes them
+
+	Log *slog.Logger     // nil discards; no token and no payload is logged
+	Now func() time.Time // nil: time.Now; for time stamps and the life of logins
+}
+
+// A Device is a device with its access token.
+type Device struct {
+	Name, Label string
+	Type        string      // the name of its profile; "" becomes "default"
+	Token       secret.Text // of Config.Devices, a zero one is made up
+}
+
+// A Sample is one measured value that was stored.
+type Sample struct {
+	TS    int64 // milliseconds since 1970
+	Key   string
+	Value any // as in device.Sample
+}
+
+// A Server is a running sandbox. Its methods may be called concurrently.
+type Server struct {
+	store  *store
+	broker *broker
+	web    *web
+
+	mqtt, mqtts, http net.Addr
+
+	once   sync.Once
+	closed error
+}
+
+// Start listens, and serves until [Server.Close]; the end of ctx ends only the
+// start. An error says which address cannot be listened on, or what is wrong
+// with the config; nothing listens then.
+func Start(ctx context.Context, config Config) (*Server, error) {
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
+	}
+	if config.MQTTSAddr != "" && config.Certificate == nil {
+		return nil, errors.New("starting the sandbox: MQTT over TLS needs a server certificate")
+	}
+	s := &Server{store: newStore(config.Now)}
+	for _, device := range config.Devices {
+		if _, err := s.store.create(device); err != nil {
+			return nil, fmt.Errorf("starting the sandbox: device %q: %w", device.Name, err)
+		}
+	}
+	sockets, err := listenAll(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("starting the sandbox: %w", err)
+	}
+	if err := s.serve(config, sockets); err != nil {
+		return nil, errors.Join(fmt.Errorf("starting the sandbox: %w", err), s.Close(), sockets.Close())
+	}
+	return s, nil
+}
+
+// serve starts the parts on sockets that listen already.
+func (s *Server) serve(config Config, sockets sockets) error {
+	var err error
+	if s.broker, err = newBroker(s.store, config); err != nil {
+		return err
+	}
+	if s.web, err = newWeb(s.store, s.broker, config); err != nil {
+		return err
+	}
+	if sockets.mqtt != nil {
+		s.mqtt = sockets.mqtt.Addr()
+		if err := s.broker.listen("mqtt", sockets.mqtt); err != nil {
+			return err
+		}
+	}
+	if sockets.mqtts != nil {
+		s.mqtts = sockets.mqtts.Addr()
+		if err := s.broker.listen("mqtts", tls.NewListener(sockets.mqtts, serverTLS(config.Certificate))); err != nil {
+			return err
+		}
+	}
+	if err := s.broker.serve(); err != nil {
+		return err
+	}
+	if sockets.http != nil {
+		s.http = sockets.http.Addr()
+		s.web.serve(sockets.http)
+	}
+	return nil
+}
+
+// MQTTAddr is where plain MQTT listens; nil when off.
+func (s *Server) MQTTAddr() net.Addr { return s.mqtt }
+
+// MQTTSAddr is where MQTT over TLS listens; nil when off.
+func (s *Server) MQTTSAddr() net.Addr { return s.mqtts }
+
+// HTTPAddr is where the REST API listens; nil when off.
+func (s *Server) HTTPAddr() net.Addr { return s.http }
+
+// Devices are the devices that exist now, in the order of their creation, each
+// with its present token.
+func (s *Server) Devices() []Device { return s.store.devices() }
+
+// Telemetry gives what a device has stored, oldest first: at most the last
+// 1,000 samples, and fewer when they are large. It is nil when there is no such
+// device.
+func (s *Server) Telemetry(name string) []Sample { return s.store.telemetry(name) }
+
+// SetFaults replaces the faults. Connections that are open stay, and meet them
+// with their next packet.
+func (s *Server) SetFaults(faults Faults) { s.broker.setFaults(faults) }
+
+// Close ends every connection and returns once nothing of the sandbox runs any
+// more. A second call gives what the first gave.
+func (s *Server) Close() error {
+	s.once.Do(func() {
+		if s.web != nil {
+			s.closed = s.web.close()
+		}
+		if s.broker != nil {
+			s.closed = errors.Join(s.closed, s.broker.close())
+		}
+	})
+	return s.closed
+}
