@@ -29,6 +29,20 @@ func newLogins() *logins {
 	return l
 }
 
+// Login logs in now, unless the client has a login that is good, so that a bad
+// one shows before any work is begun. No other call needs it: each logs in when
+// it has to. [ErrUnauthorized] is in the error's chain when ThingsBoard does not
+// take the login. An API key is tried with a call that changes nothing, because
+// there is nothing to log in to with it.
+func (c *Client) Login(ctx context.Context) error {
+	if !c.config.APIKey.IsZero() {
+		_, err := c.SystemInfo(ctx)
+		return err
+	}
+	_, err := c.authorize(ctx, "")
+	return err
+}
+
 // authorize gives the value of the authorization header. stale is one that
 // ThingsBoard did not take.
 //

@@ -55,6 +55,39 @@ func TestLogin(t *testing.T) {
 	ask(t, client)
 }
 
+// TestLoginAtOnce: a login that is good is not made again, and a bad one shows.
+func TestLoginAtOnce(t *testing.T) {
+	t.Parallel()
+	first := jwt(time.Hour)
+	client := thingsBoard(t, login(pair(first, "")), info("Bearer "+first)).user(&clock{})
+	for range 2 {
+		if err := client.Login(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask(t, client)
+
+	bad := refusal(info("ApiKey "+apiKey), 401, 10, "Authentication failed")
+	for name, f := range map[string]struct {
+		script exchange
+		config rest.Config
+	}{
+		"password": {refusal(login(""), 401, 10, "Invalid username or password"), rest.Config{Username: user, Password: secret.New(password)}},
+		"API key":  {bad, rest.Config{APIKey: secret.New(apiKey)}},
+	} {
+		f.config.URL = thingsBoard(t, f.script).url
+		err := newClient(t, f.config).Login(t.Context())
+		if !errors.Is(err, rest.ErrUnauthorized) {
+			t.Errorf("%s: %v", name, err)
+		}
+		noSecrets(t, err)
+	}
+	good := rest.Config{URL: thingsBoard(t, info("ApiKey "+apiKey)).url, APIKey: secret.New(apiKey)}
+	if err := newClient(t, good).Login(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestLoginNeverTold: a token that does not say how long it lives is used until
 // ThingsBoard refuses it.
 func TestLoginNeverTold(t *testing.T) {
