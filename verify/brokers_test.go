@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -17,15 +19,35 @@ import (
 // patience bounds every wait for a real component.
 const patience = 10 * time.Second
 
-// freePort finds a port that nobody uses at the moment.
+// Ports for programs that cannot be told to take a free one lie below the range
+// that the system gives to connections and to port 0 (32768 and up), so that
+// nothing takes one between its choice and its use.
+const (
+	firstPort = 12000
+	lastPort  = 32000
+)
+
+// nextPort goes round the range from a random start, so that runs beside each
+// other do not meet.
+var nextPort = func() *atomic.Int32 {
+	start := &atomic.Int32{}
+	start.Store(rand.Int32N(lastPort - firstPort))
+	return start
+}()
+
+// freePort finds a port that nobody uses and that no other call gives.
 func freePort(tb testing.TB) int {
 	tb.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
+	for range lastPort - firstPort {
+		port := firstPort + int(nextPort.Add(1))%(lastPort-firstPort)
+		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			listener.Close()
+			return port
+		}
 	}
-	defer listener.Close()
-	return portOf(listener.Addr())
+	tb.Fatal("no port is free")
+	return 0
 }
 
 func portOf(address net.Addr) int { return address.(*net.TCPAddr).Port }

@@ -57,7 +57,7 @@ func (r *run) identifierRefused() (cause, fix string) {
 
 // credentialRefused is code 5, for each kind of credential.
 func (r *run) credentialRefused() (cause, fix string) {
-	const block = " Few tries in a row: with TB_TRANSPORT_IP_RATE_LIMITS_ENABLED=true ThingsBoard blocks an address for 60 s after 10 wrong credentials."
+	const block = " Do not try often in a row: with TB_TRANSPORT_IP_RATE_LIMITS_ENABLED=true ThingsBoard blocks an address for 60 s after 10 wrong credentials."
 	login := r.target.Login
 	switch {
 	case r.target.ClientCertificate != nil:

@@ -23,7 +23,7 @@ func scripted(what string, edits ...func(*world, *verify.Target)) func(*world) v
 	}
 }
 
-func nobody(_ *world, target *verify.Target) { target.Login = device.Login{} }
+func nobody(_ *world, target *verify.Target) { target.Login = device.Login{ClientID: "meter-1"} }
 
 func withClient(w *world, target *verify.Target) { target.ClientCertificate = w.client.tls() }
 

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"github.com/tbcert/tbcert/sandbox"
 )
 
 const (
@@ -29,6 +31,7 @@ type world struct {
 	silent, closed                  int
 	says                            map[string]int // listeners that say something
 	scripts                         map[string]int // MQTT over TLS by script
+	sandbox                         map[string]*sandbox.Server
 	client, expiredClient           *pair
 	fleetCA                         *pair
 }
@@ -72,6 +75,7 @@ func newWorld(t *testing.T) *world {
 		"other":           listener(t, says("\x15\x03\x03\x00\x02\x02\x0a")),
 	}
 	w.script(t)
+	w.startSandbox(t)
 	return w
 }
 
