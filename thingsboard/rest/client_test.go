@@ -198,6 +198,33 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
+// TestTimeoutUnasked: without a client of the caller's own there is a limit too.
+func TestTimeoutUnasked(t *testing.T) {
+	t.Parallel()
+	client := newClient(t, rest.Config{URL: "https://tb.example.com"})
+	if got := client.Timeout(); got != 30*time.Second {
+		t.Errorf("a request may take %s", got)
+	}
+}
+
+// TestEndlessAnswer: what is too long is known at its first byte too many, and
+// the rest is not waited for.
+func TestEndlessAnswer(t *testing.T) {
+	t.Parallel()
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte(strings.Repeat(" ", 1<<20+1)))
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}))
+	t.Cleanup(web.Close)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	client := newClient(t, rest.Config{URL: web.URL, APIKey: secret.New(apiKey)})
+	if _, err := client.SystemInfo(ctx); !errors.Is(err, rest.ErrTooLarge) {
+		t.Error(err)
+	}
+}
+
 // TestTooMany: a request that was refused for being too many is sent again,
 // with longer and longer pauses, and not forever.
 func TestTooMany(t *testing.T) {
