@@ -3,8 +3,6 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -36,22 +34,31 @@ func (b *broker) OnPublish(client *mqtt.Client, packet packets.Packet) (packets.
 		b.end(l, packets.ErrPacketTooLarge)
 		return packet, packets.ErrRejectPacket
 	}
-	takesReason := client.Properties.ProtocolVersion == 5 && packet.FixedHeader.Qos > 0
 	err := b.take(l, packet)
-	switch {
-	case errors.Is(err, errUnknownTopic) && l.provision:
-		b.end(l, packets.ErrTopicNameInvalid)
-		return packet, packets.ErrRejectPacket
-	case errors.Is(err, errUnknownTopic) && takesReason:
-		return packet, packets.ErrTopicNameInvalid
-	case errors.Is(err, errUnknownTopic), err == nil:
+	if err == nil {
 		return packet, packets.CodeSuccessIgnore
-	case takesReason && !l.provision:
-		return packet, packets.ErrPayloadFormatInvalid
-	default: // sendResponseForAdaptorErrorOrCloseContext
-		b.end(l, packets.ErrPayloadFormatInvalid)
-		return packet, packets.ErrRejectPacket
 	}
+	return packet, b.complain(l, packet, err)
+}
+
+// complain answers a PUBLISH that was not taken
+// (MqttTransportHandler.sendResponseForAdaptorErrorOrCloseContext).
+func (b *broker) complain(l *link, packet packets.Packet, err error) error {
+	reason := packets.ErrPayloadFormatInvalid
+	isUnknown := errors.Is(err, errUnknownTopic)
+	if isUnknown {
+		reason = packets.ErrTopicNameInvalid
+	}
+	takesReason := l.client.Properties.ProtocolVersion == 5 && packet.FixedHeader.Qos > 0
+	switch {
+	case l.provision: // does this or nothing
+	case takesReason:
+		return reason
+	case isUnknown:
+		return packets.CodeSuccessIgnore
+	}
+	b.end(l, reason)
+	return packets.ErrRejectPacket
 }
 
 // take does what a PUBLISH is for.
@@ -90,99 +97,5 @@ func (b *broker) OnPublished(client *mqtt.Client, _ packets.Packet) {
 		after := l.after
 		l.after = nil
 		after()
-	}
-}
-
-// request takes a request for attributes, to be answered after the PUBACK.
-func (b *broker) request(l *link, it request, payload []byte) error {
-	if _, err := strconv.ParseInt(it.id, 10, 32); err != nil {
-		return fmt.Errorf("%w: the request id is not a number", errBadPayload)
-	}
-	asked, err := device.ParseObject(payload)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errBadPayload, err)
-	}
-	clientKeys, wantsClient, err := keyList(asked, "clientKeys")
-	if err != nil {
-		return err
-	}
-	_, wantsShared, err := keyList(asked, "sharedKeys")
-	if err != nil {
-		return err
-	}
-	if b.faults.Load().noAttributes {
-		return nil
-	}
-	l.after = func() {
-		answer := map[string]any{}
-		// Without any keys all attributes are meant. There are no shared ones here.
-		if wantsClient || !wantsShared {
-			if found := b.store.attributes(l.device, clientKeys); len(found) > 0 {
-				answer["client"] = values(found)
-			}
-		}
-		b.send(l, it.response+"+", packets.Packet{TopicName: it.response + it.id, Payload: marshal(answer)})
-	}
-	return nil
-}
-
-// keyList is a comma-separated list of an attribute request.
-func keyList(asked map[string]any, name string) (keys []string, present bool, err error) {
-	value, present := asked[name]
-	if !present {
-		return nil, false, nil
-	}
-	list, ok := value.(string)
-	if !ok {
-		return nil, false, fmt.Errorf("%w: %q is not a text", errBadPayload, name)
-	}
-	return strings.Split(list, ","), true, nil
-}
-
-func values(attributes map[string]attribute) map[string]any {
-	found := map[string]any{}
-	for key, attribute := range attributes {
-		found[key] = jsonOf(attribute.value)
-	}
-	return found
-}
-
-// provision takes a provision request. No profile here allows provisioning, so
-// the answer is always that of a key and secret that are unknown.
-func (b *broker) provision(l *link, payload []byte) error {
-	asked, err := device.ParseObject(payload)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errBadPayload, err)
-	}
-	for _, name := range []string{"provisionDeviceKey", "provisionDeviceSecret"} {
-		if value, ok := asked[name].(string); !ok || value == "" {
-			return fmt.Errorf("%w: %q is missing", errBadPayload, name)
-		}
-	}
-	l.after = func() {
-		b.send(l, device.TopicProvisionResponse, packets.Packet{
-			TopicName: device.TopicProvisionResponse,
-			Payload:   marshal(map[string]string{"errorMsg": "Provision data was not found!", "status": "NOT_FOUND"}),
-		})
-	}
-	return nil
-}
-
-// send sends a message to a client that has subscribed to filter.
-func (b *broker) send(l *link, filter string, packet packets.Packet) {
-	subscription, ok := l.client.State.Subscriptions.Get(filter)
-	if !ok {
-		return
-	}
-	packet.FixedHeader = packets.FixedHeader{Type: packets.Publish, Qos: min(subscription.Qos, 1)}
-	if packet.FixedHeader.Qos > 0 {
-		id, err := l.client.NextPacketID()
-		if err != nil {
-			return
-		}
-		packet.PacketID = uint16(id)
-	}
-	if err := l.client.WritePacket(packet); err != nil {
-		b.log.Debug("a message cannot be sent", "client", l.name, "error", err)
 	}
 }

@@ -87,12 +87,11 @@ func (s *store) free(r *record, name, token string) error {
 	return nil
 }
 
-// profile is the id of a profile, which is made if need be.
-func (s *store) profile(name string) string {
+// profile makes a profile, if there is none of this name.
+func (s *store) profile(name string) {
 	if s.profiles[name] == "" {
 		s.profiles[name] = newID()
 	}
-	return s.profiles[name]
 }
 
 // update changes the name, label and type of a device.

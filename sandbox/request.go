@@ -1,0 +1,105 @@
+package sandbox
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/tbcert/tbcert/thingsboard/device"
+)
+
+// request takes a request for attributes, to be answered after the PUBACK.
+func (b *broker) request(l *link, it request, payload []byte) error {
+	if _, err := strconv.ParseInt(it.id, 10, 32); err != nil {
+		return fmt.Errorf("%w: the request id is not a number", errBadPayload)
+	}
+	asked, err := device.ParseObject(payload)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errBadPayload, err)
+	}
+	clientKeys, wantsClient, err := keyList(asked, "clientKeys")
+	if err != nil {
+		return err
+	}
+	_, wantsShared, err := keyList(asked, "sharedKeys")
+	if err != nil {
+		return err
+	}
+	if b.faults.Load().noAttributes {
+		return nil
+	}
+	l.after = func() {
+		answer := map[string]any{}
+		// Without any keys all attributes are meant. There are no shared ones here.
+		if wantsClient || !wantsShared {
+			if found := b.store.attributes(l.device, clientKeys); len(found) > 0 {
+				answer["client"] = values(found)
+			}
+		}
+		b.send(l, it.response+"+", packets.Packet{TopicName: it.response + it.id, Payload: marshal(answer)})
+	}
+	return nil
+}
+
+// keyList is a comma-separated list of an attribute request.
+func keyList(asked map[string]any, name string) (keys []string, present bool, err error) {
+	value, present := asked[name]
+	if !present {
+		return nil, false, nil
+	}
+	list, ok := value.(string)
+	if !ok {
+		return nil, false, fmt.Errorf("%w: %q is not a text", errBadPayload, name)
+	}
+	return strings.Split(list, ","), true, nil
+}
+
+func values(attributes map[string]attribute) map[string]any {
+	found := map[string]any{}
+	for key, attribute := range attributes {
+		found[key] = jsonOf(attribute.value)
+	}
+	return found
+}
+
+// provision takes a provision request. No profile here allows provisioning, so
+// the answer is always that of a key and secret that are unknown.
+func (b *broker) provision(l *link, payload []byte) error {
+	asked, err := device.ParseObject(payload)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errBadPayload, err)
+	}
+	for _, name := range []string{"provisionDeviceKey", "provisionDeviceSecret"} {
+		if value, ok := asked[name].(string); !ok || value == "" {
+			return fmt.Errorf("%w: %q is missing", errBadPayload, name)
+		}
+	}
+	l.after = func() {
+		b.send(l, device.TopicProvisionResponse, packets.Packet{
+			TopicName: device.TopicProvisionResponse,
+			Payload:   marshal(map[string]string{"errorMsg": "Provision data was not found!", "status": "NOT_FOUND"}),
+		})
+	}
+	return nil
+}
+
+// send sends a message to a client that has subscribed to filter.
+func (b *broker) send(l *link, filter string, packet packets.Packet) {
+	subscription, ok := l.client.State.Subscriptions.Get(filter)
+	if !ok {
+		return
+	}
+	packet.FixedHeader = packets.FixedHeader{Type: packets.Publish, Qos: min(subscription.Qos, 1)}
+	if packet.FixedHeader.Qos > 0 {
+		id, err := l.client.NextPacketID()
+		if err != nil {
+			return
+		}
+		packet.PacketID = uint16(id) //nolint:gosec // mochi-mqtt's ids are of 16 bits
+	}
+	if err := l.client.WritePacket(packet); err != nil {
+		b.log.Debug("a message cannot be sent", "client", l.name, "error", err)
+	}
+}
