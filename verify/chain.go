@@ -56,9 +56,9 @@ func (r *run) brokenChain(err error) finding {
 	case errors.As(err, &system):
 		return finding{
 			status: StatusFail,
-			detail: "this machine has no list of trusted roots: " + err.Error(),
-			cause:  "No roots were given, and the system has none.",
-			fix:    "Give the root with --cafile ca-root.pem, or install the system's: 'sudo apt-get install ca-certificates'.",
+			detail: fmt.Sprintf("%s; no roots to trust were given, and this machine has none: %v", r.presentedText(), system.Err),
+			cause:  "Without a root nothing can be trusted. A slim container has no list of public roots, and your own CA's root is in no such list.",
+			fix:    "Give the root with --cafile ca-root.pem; for a server with a public certificate, install the system's roots: 'sudo apt-get install ca-certificates'.",
 		}
 	default:
 		return finding{

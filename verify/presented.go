@@ -20,7 +20,8 @@ type presented struct {
 
 func (p *presented) leaf() *x509.Certificate { return p.certs[0] }
 
-// present judges the chain in everything but the name and the dates.
+// present judges a chain that was refused, in everything but the name and the
+// dates.
 func (r *run) present(certificates []*x509.Certificate, refusal error) *presented {
 	p := &presented{certs: certificates, refusal: refusal}
 	timeless := &timeless{now: r.now}
@@ -29,12 +30,9 @@ func (r *run) present(certificates []*x509.Certificate, refusal error) *presente
 		options.Intermediates.AddCert(timeless.copy(cert))
 	}
 	if r.target.Roots == nil {
-		system, err := x509.SystemCertPool()
-		if err != nil {
-			p.err = err
+		if options.Roots, p.err = systemRoots(); p.err != nil {
 			return p
 		}
-		options.Roots = system
 	} else {
 		options.Roots = x509.NewCertPool()
 		for _, root := range r.target.Roots {
@@ -56,6 +54,23 @@ func (r *run) present(certificates []*x509.Certificate, refusal error) *presente
 	}
 	p.path = best(timeless.originals(anyChains), r.now)
 	return p
+}
+
+// errEmpty: a slim container has no roots, and the library finds nothing wrong
+// with that.
+var errEmpty = errors.New("its list is empty")
+
+// systemRoots gives the roots that this machine trusts, and an
+// x509.SystemRootsError when it has none.
+func systemRoots() (*x509.CertPool, error) {
+	system, err := x509.SystemCertPool()
+	if err == nil && system.Equal(x509.NewCertPool()) {
+		err = errEmpty
+	}
+	if err != nil {
+		return nil, x509.SystemRootsError{Err: err}
+	}
+	return system, nil
 }
 
 // fail keeps the error. Certificates that were presented have no dates here, so
