@@ -41,7 +41,7 @@ func (r *run) handshake(ctx context.Context) finding {
 	switch {
 	case err == nil:
 		r.conn, r.secure = conn, conn
-		r.chain = r.present(state.PeerCertificates, nil)
+		r.chain = r.accepted(state)
 	case errors.As(err, &refused) && len(refused.UnverifiedCertificates) > 0:
 		r.chain = r.present(refused.UnverifiedCertificates, refused.Err)
 		return pass(fmt.Sprintf("%s negotiated, %s presented and refused: see the checks of the certificate",

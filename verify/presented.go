@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"slices"
@@ -19,6 +20,13 @@ type presented struct {
 }
 
 func (p *presented) leaf() *x509.Certificate { return p.certs[0] }
+
+// accepted is a chain that the handshake verified, so that nothing is left to
+// verify: its paths are good for a server's certificate (crypto/tls asks for
+// that usage), and within their dates.
+func (r *run) accepted(state tls.ConnectionState) *presented {
+	return &presented{certs: state.PeerCertificates, path: best(state.VerifiedChains, r.now), usable: true}
+}
 
 // present judges a chain that was refused, in everything but the name and the
 // dates.
