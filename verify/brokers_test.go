@@ -3,6 +3,7 @@ package verify_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -196,4 +197,32 @@ func says(text string) func(net.Conn) {
 			}
 		}
 	}
+}
+
+// dropping is a port that answers no SYN, as behind a firewall that drops: a
+// listener whose queue is full, and that nobody takes connections from.
+func dropping(tb testing.TB) int {
+	tb.Helper()
+	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = syscall.Close(socket) })
+	if err := errors.Join(syscall.Bind(socket, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), syscall.Listen(socket, 0)); err != nil {
+		tb.Fatal(err)
+	}
+	bound, err := syscall.Getsockname(socket)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	port := bound.(*syscall.SockaddrInet4).Port
+	for range 16 {
+		conn, err := net.DialTimeout("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), short)
+		if err != nil {
+			return port
+		}
+		tb.Cleanup(func() { conn.Close() })
+	}
+	tb.Fatal("the queue of the listener never fills")
+	return 0
 }

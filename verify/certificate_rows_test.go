@@ -56,6 +56,11 @@ func chainRows() []row {
 			detail: "alone; it was signed by \"CN=Site Server CA\" (key … was not sent … sha256:", cause: "An intermediate certificate is missing … MQTT_SSL_PEM_CERT", fix: "cat server.pem intermediate.pem > mqttserver.pem"},
 		{name: "path too long", want: "pppFpppsss", target: presenting("path too long"),
 			detail: "too many intermediates", cause: "path length", fix: "tbcert inspect 127.0.0.1:"},
+		{name: "none of many roots", want: "pppFpppsss", target: trusting("other site", func(w *world) []*x509.Certificate {
+			return w.roots(w.root, w.oldRoot, w.flatOther, w.fleetCA, w.falseRoot)
+		}), detail: "CN=Other CA … Flat Root CA … and 2 more", cause: "another CA", fix: "--cafile"},
+		{name: "a certificate that names nobody", want: "pppFFppsss", target: presenting("no names at all"),
+			detail: "a certificate without a subject (sha256:", cause: "intermediate certificate is missing", fix: "If \"CN=Other CA\" is a root itself"},
 		{name: "everything wrong", want: "pppFFFFsss", target: presenting("everything wrong"),
 			detail: "Flat Root CA", cause: "another CA", fix: "--cafile"},
 	}
@@ -94,6 +99,13 @@ func certificateRows() []row {
 			detail: "is for clientAuth, not for a TLS server", cause: "a device's client certificate", fix: "tbcert init --host 127.0.0.1 … extendedKeyUsage=serverAuth"},
 		{name: "signed by a CA for devices", want: "ppppppFsss", target: presenting("device CA"),
 			detail: "Device CA\", which is for clientAuth", cause: "a CA for devices", fix: "tbcert init"},
+		{name: "expired today", want: "pppppFpsss", target: presenting("ended today"),
+			detail: "expired on … (less than a day ago)", cause: "past its end", fix: "tbcert init"},
+		{name: "for many others", want: "ppppFppsss", resolve: everywhere, target: func(w *world) verify.Target {
+			target := w.at(w.presents["many names"])
+			target.Host = "broker.test"
+			return target
+		}, detail: "tb-11.example.com and 8 more, not for broker.test", cause: "other names", fix: "tbcert verify --host tb-0.example.com"},
 		{name: "wrong name and expired", want: "ppppFFpsss", resolve: everywhere, target: presenting("name and date"),
 			detail: "is for tb.example.com, not for 127.0.0.1", cause: "DNS names only", fix: "tbcert init"},
 	}

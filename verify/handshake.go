@@ -7,34 +7,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
-	"net"
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/tbcert/tbcert/certs"
 )
 
 // handshake shakes hands, verifying. It passes when the negotiation worked,
 // even if the certificate was refused: what is wrong with that, the checks of
 // the certificate say.
 func (r *run) handshake(ctx context.Context) finding {
-	asked := false
-	config := &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		ServerName: r.target.Host,
-		Time:       r.verifier.now,
-	}
-	if r.target.Roots != nil {
-		config.RootCAs = pool(r.target.Roots)
-	}
-	if r.target.ClientCertificate != nil {
-		// Shown whatever issuers the server names, as mosquitto_pub does.
-		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			asked = true
-			return r.target.ClientCertificate, nil
-		}
-	}
-	conn := tls.Client(r.conn, config)
+	conn := tls.Client(r.conn, r.config())
 	err := conn.HandshakeContext(ctx)
 	state := conn.ConnectionState()
 	var refused *tls.CertificateVerificationError
@@ -47,17 +31,38 @@ func (r *run) handshake(ctx context.Context) finding {
 		return pass(fmt.Sprintf("%s negotiated, %s presented and refused: see the checks of the certificate",
 			versionText(state.Version), plural(len(refused.UnverifiedCertificates), "certificate")))
 	default:
-		return r.noHandshake(err)
+		return r.noHandshake(err, state.PeerCertificates)
 	}
 	found := pass(fmt.Sprintf("%s, %s, %s presented", versionText(state.Version),
 		tls.CipherSuiteName(state.CipherSuite), plural(len(state.PeerCertificates), "certificate")))
-	if r.target.ClientCertificate != nil && !asked {
+	if r.target.ClientCertificate != nil && !r.asked {
 		found.status = StatusWarn
 		found.detail += "; the client certificate was not asked for"
 		found.cause = "The server did not ask for a client certificate, so this one stayed here and proves nothing. ThingsBoard always asks: something before it ends the TLS connection, or it is another broker."
 		found.fix = "Let the load balancer pass TCP through to ThingsBoard's MQTTS port, or use an access token."
 	}
 	return found
+}
+
+// config is what the client side of the handshake goes by.
+func (r *run) config() *tls.Config {
+	config := &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		ServerName: r.target.Host,
+		Time:       r.verifier.now,
+		// Shown whatever issuers the server names, as mosquitto_pub does.
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			r.asked = true
+			if r.target.ClientCertificate == nil {
+				return new(tls.Certificate), nil // none
+			}
+			return r.target.ClientCertificate, nil
+		},
+	}
+	if r.target.Roots != nil {
+		config.RootCAs = pool(r.target.Roots)
+	}
+	return config
 }
 
 func pool(certificates []*x509.Certificate) *x509.CertPool {
@@ -82,8 +87,9 @@ func plural(count int, noun string) string {
 	return strconv.Itoa(count) + " " + noun + "s"
 }
 
-// noHandshake tells why there was no TLS at all.
-func (r *run) noHandshake(err error) finding {
+// noHandshake tells why there was no TLS at all. The certificates are those that
+// came before it broke off.
+func (r *run) noHandshake(err error, certificates []*x509.Certificate) finding {
 	var header tls.RecordHeaderError
 	alert, alerted := alertOf(err)
 	switch {
@@ -95,6 +101,8 @@ func (r *run) noHandshake(err error) finding {
 		return r.alerted(alert)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return r.closedHandshake()
+	case len(certificates) > 0 && strings.Contains(err.Error(), "invalid signature by the server certificate"):
+		return r.otherServerKey(certificates[0])
 	case strings.Contains(err.Error(), "protocol version"):
 		return r.noSharedVersion(strings.TrimPrefix(err.Error(), "tls: "))
 	default:
@@ -106,6 +114,21 @@ func (r *run) noHandshake(err error) finding {
 		}
 	}
 }
+
+// otherServerKey is a server whose key does not belong to its certificate.
+func (r *run) otherServerKey(leaf *x509.Certificate) finding {
+	return finding{
+		status: StatusFail,
+		detail: fmt.Sprintf("the server presented %s (%s), and signed the handshake with another key", subject(leaf), certs.Fingerprint(leaf)),
+		cause: "The server's key does not belong to its certificate. ThingsBoard loads such a pair without a word, and then every handshake breaks: " +
+			"certificate and key are from different days, or MQTT_SSL_PEM_KEY points at an older file.",
+		fix: serverKeyFix,
+	}
+}
+
+// serverKeyFix brings key and certificate together again.
+const serverKeyFix = "Install server/mqttserver.pem of the workspace again (key, certificate and issuing CA in one file: MQTT_SSL_PEM_CERT), see that MQTT_SSL_PEM_KEY points at nothing older, then 'sudo systemctl restart thingsboard'. " +
+	"'tbcert status' tells whether the files in the workspace belong together."
 
 func (r *run) silentHandshake() finding {
 	return finding{
@@ -157,68 +180,4 @@ func (r *run) closedHandshake() finding {
 	found.cause += " Or the server closes every connection of this address: ThingsBoard blocks one for 60 s after 10 wrong credentials when TB_TRANSPORT_IP_RATE_LIMITS_ENABLED=true, and a proxy may have nothing behind it."
 	found.fix += " If it was a block, wait a minute and try again."
 	return found
-}
-
-// Alert descriptions that have a meaning of their own here (RFC 8446, section
-// 6.2).
-const (
-	alertHandshakeFailure = 40
-	alertProtocolVersion  = 70
-	alertInternalError    = 80
-)
-
-// alertOf finds the alert that the server sent in an error. The library keeps
-// the number to itself on TCP; its text is the same as that of the type it
-// shows for QUIC.
-func alertOf(err error) (tls.AlertError, bool) {
-	var remote *net.OpError
-	if !errors.As(err, &remote) || remote.Op != "remote error" {
-		return 0, false
-	}
-	for code := range math.MaxUint8 + 1 {
-		if alert := tls.AlertError(code); alert.Error() == remote.Err.Error() {
-			return alert, true
-		}
-	}
-	return 0, false
-}
-
-// alertText is an alert for people.
-func alertText(alert tls.AlertError) string {
-	return fmt.Sprintf("alert %d, %s", uint8(alert), strings.TrimPrefix(alert.Error(), "tls: "))
-}
-
-// alerted is a server that refused the handshake and said why.
-func (r *run) alerted(alert tls.AlertError) finding {
-	detail := "the server refused the handshake: " + alertText(alert)
-	switch alert {
-	case alertProtocolVersion:
-		return r.noSharedVersion(detail)
-	case alertHandshakeFailure, alertInternalError:
-		return finding{
-			status: StatusFail,
-			detail: detail,
-			cause: "The server cannot use its own certificate, or shares no cipher with TLS 1.2 and 1.3. " +
-				"ThingsBoard loads a key that does not belong to its certificate without a word, and then every handshake breaks like this.",
-			fix: "Install server/mqttserver.pem of the workspace again (key, certificate and issuing CA in one file: MQTT_SSL_PEM_CERT), see that MQTT_SSL_PEM_KEY points at nothing older, then 'sudo systemctl restart thingsboard'. " +
-				"'tbcert status' tells whether the files in the workspace belong together.",
-		}
-	default:
-		return finding{
-			status: StatusFail,
-			detail: detail,
-			cause:  "The server understood the start of the handshake and refused to go on.",
-			fix:    fmt.Sprintf("Look for SSL errors in the server's log ('journalctl -u thingsboard') and compare with 'openssl s_client -connect %s -servername %s'.", r.address(), r.target.Host),
-		}
-	}
-}
-
-func (r *run) noSharedVersion(detail string) finding {
-	return finding{
-		status: StatusFail,
-		detail: detail,
-		cause:  "The server and tbcert share no TLS version: tbcert speaks TLS 1.2 and 1.3, and the server only older ones, which are broken (RFC 8996).",
-		fix: "Let the server speak TLS 1.2 or 1.3: ThingsBoard does with its own settings (MQTT_SSL_PROTOCOL=TLSv1.2) unless Java's jdk.tls.disabledAlgorithms or a proxy before it takes them away. " +
-			fmt.Sprintf("'openssl s_client -connect %s -tls1_2' proves it.", r.address()),
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -78,6 +79,14 @@ type attempt struct {
 
 // tcp connects to the first address that takes the connection.
 func (r *run) tcp(ctx context.Context) finding {
+	if r.target.Port < 1 || r.target.Port > math.MaxUint16 {
+		return finding{
+			status: StatusFail,
+			detail: fmt.Sprintf("%d is not a TCP port", r.target.Port),
+			cause:  "Ports are numbers from 1 to 65535.",
+			fix:    "Give the port of ThingsBoard's MQTT transport: --port 8883, or --plain --port 1883, unless MQTT_SSL_BIND_PORT or MQTT_BIND_PORT say otherwise.",
+		}
+	}
 	won, failed := r.race(ctx)
 	if won.conn == nil {
 		return r.unreachable(failed)
@@ -85,7 +94,7 @@ func (r *run) tcp(ctx context.Context) finding {
 	r.conn = won.conn
 	detail := "connected to " + won.address.String()
 	for _, other := range failed {
-		detail += fmt.Sprintf(" (%s: %s)", other.address.Addr(), dialText(other.err))
+		detail += fmt.Sprintf(" (%s: %s)", other.address.Addr(), r.dialText(other.err))
 	}
 	return pass(detail)
 }
@@ -98,7 +107,7 @@ func (r *run) race(ctx context.Context) (won attempt, failed []attempt) {
 	outcomes := make(chan attempt, len(r.addresses))
 	next, running := 0, 0
 	start := func() {
-		address := netip.AddrPortFrom(r.addresses[next], uint16(r.target.Port)) //nolint:gosec // a port
+		address := netip.AddrPortFrom(r.addresses[next], uint16(r.target.Port)) //nolint:gosec // tcp has looked at the range
 		next, running = next+1, running+1
 		go func() {
 			conn, err := r.verifier.dial(ctx, address.String())
@@ -143,7 +152,7 @@ func (r *run) unreachable(failed []attempt) finding {
 	texts := make([]string, len(failed))
 	refused, silent := false, false
 	for i, f := range failed {
-		texts[i] = fmt.Sprintf("%s: %s", f.address, dialText(f.err))
+		texts[i] = fmt.Sprintf("%s: %s", f.address, r.dialText(f.err))
 		refused = refused || errors.Is(f.err, syscall.ECONNREFUSED)
 		silent = silent || timedOut(f.err)
 	}
@@ -181,11 +190,11 @@ func (r *run) listenerFix() string {
 }
 
 // dialText is the reason in a dial's error, without the address.
-func dialText(err error) string {
+func (r *run) dialText(err error) string {
 	var call syscall.Errno
 	switch {
 	case timedOut(err):
-		return "no answer in time"
+		return "no answer in " + r.verifier.timeout().String()
 	case errors.As(err, &call):
 		return call.Error()
 	default:

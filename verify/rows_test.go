@@ -32,6 +32,8 @@ func passRows() []row {
 		{name: "a short life, two thirds to go", want: "ppppppppps", target: func(w *world) verify.Target { return w.at(w.presents["short, not yet"]) }},
 		{name: "ends soon", want: "pppppwppps", detail: "expires on … (in 9 days)", cause: "every device refuses", fix: "tbcert init",
 			target: func(w *world) verify.Target { return w.at(w.presents["ends soon"]) }},
+		{name: "ends today", want: "pppppwppps", detail: "(in less than a day)", cause: "every device refuses", fix: "tbcert init",
+			target: func(w *world) verify.Target { return w.at(w.presents["ends today"]) }},
 		{name: "the second address answers", want: "ppppppppps", target: func(w *world) verify.Target {
 			target := w.at(w.good)
 			target.Host = "broker.test"
@@ -96,6 +98,19 @@ func reachRows() []row {
 			detail: "127.0.0.1: … connection refused", cause: "no program listens … MQTT_SSL_ENABLED", fix: "ss -ltnp … systemctl status thingsboard … MQTT_SSL_ENABLED=true"},
 		{name: "closed plain port", want: "pFssssssss", target: func(w *world) verify.Target { return w.plainAt(w.closed) },
 			detail: "connection refused", cause: "MQTT_BIND_PORT", fix: "MQTT_BIND_PORT"},
+		{name: "a firewall that drops", want: "pFssssssss", patient: short, target: func(w *world) verify.Target { return w.at(w.dropped) },
+			detail: "no answer in 400ms", cause: "a firewall or a cloud security group drops port", fix: "ufw allow … nc -vz 127.0.0.1"},
+		{name: "one address drops, the other refuses", want: "pFssssssss", patient: short, target: func(w *world) verify.Target {
+			target := w.at(w.dropped)
+			target.Host = "broker.test"
+			return target
+		}, resolve: func(context.Context, string) ([]netip.Addr, error) {
+			return []netip.Addr{netip.MustParseAddr("127.0.0.9"), netip.MustParseAddr("127.0.0.1")}, nil
+		}, detail: "127.0.0.9: … connection refused … 127.0.0.1: … no answer", cause: "no program listens", fix: "ss -ltnp"},
+		{name: "a port above all ports", want: "pFssssssss", target: func(w *world) verify.Target { return w.at(w.good + 1<<16) },
+			detail: "is not a TCP port", cause: "1 to 65535", fix: "--port 8883"},
+		{name: "no port", want: "pFssssssss", target: func(w *world) verify.Target { return w.plainAt(0) },
+			detail: "0 is not a TCP port", cause: "1 to 65535", fix: "--plain --port 1883"},
 		{name: "no route", want: "pFssssssss", target: func(w *world) verify.Target {
 			target := w.at(w.good)
 			target.Host = "255.255.255.255"
@@ -125,6 +140,19 @@ func handshakeRows() []row {
 			detail: "alert 40", cause: "cannot use its own certificate, or shares no cipher", fix: "mqttserver.pem"},
 		{name: "a server that cannot use its key", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.says["alert"]) },
 			detail: "alert 80", cause: "key that does not belong to its certificate", fix: "mqttserver.pem … restart thingsboard"},
+		{name: "a key that is not the certificate's, TLS 1.2", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.scripts["other key, TLS 1.2"]) },
+			detail: "CN=broker.test … sha256: … with another key", cause: "key does not belong to its certificate", fix: "MQTT_SSL_PEM_KEY … restart thingsboard"},
+		{name: "a key that is not the certificate's, TLS 1.3", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.scripts["other key, TLS 1.3"]) },
+			detail: "CN=broker.test … sha256: … with another key", cause: "key does not belong to its certificate", fix: "MQTT_SSL_PEM_KEY … restart thingsboard"},
+		{name: "a client certificate is demanded, TLS 1.2", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.s["demands in 1.2"]) },
+			detail: "alert 40", cause: "demands one and got none", fix: "tbcert inspect cert.pem"},
+		{name: "a client certificate of another CA, TLS 1.2", want: "ppFsssssss", target: func(w *world) verify.Target {
+			target := w.at(w.s["demands in 1.2"])
+			target.ClientCertificate = w.stranger.tls()
+			return target
+		}, detail: "alert 48", cause: "its chain does not fit", fix: "tbcert inspect cert.pem"},
+		{name: "a hello cut short", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.says["half a hello"]) },
+			detail: "broke off", cause: "not what TLS 1.2 and 1.3 ask for", fix: "openssl s_client"},
 		{name: "another alert", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.says["other"]) },
 			detail: "alert 10", cause: "refused to go on", fix: "openssl s_client"},
 	}

@@ -25,6 +25,7 @@ type run struct {
 	addresses []netip.Addr
 	conn      net.Conn
 	secure    *tls.Conn
+	asked     bool // the server asked for a client certificate
 	chain     *presented
 	session   *device.Session
 }

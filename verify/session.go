@@ -3,7 +3,6 @@ package verify
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"errors"
 	"fmt"
 
@@ -17,7 +16,11 @@ func (r *run) connect(ctx context.Context) finding {
 		return r.noSession(err)
 	}
 	r.session = session
-	return pass("CONNACK 0: " + device.Meaning(0))
+	found := pass("CONNACK 0: " + device.Meaning(device.Accepted))
+	if !r.target.TLS {
+		found.detail += "; without TLS, so the credential crossed the network in clear"
+	}
+	return found
 }
 
 // noSession tells why there is no MQTT session.
@@ -29,7 +32,7 @@ func (r *run) noSession(err error) finding {
 	case errors.As(err, &refused):
 		return r.refused(refused.Code)
 	case alerted:
-		return r.clientRefused(alert)
+		return r.clientRefused("the server ended the TLS connection after the handshake: " + alertText(alert))
 	case errors.As(err, &protocol):
 		return r.notMQTT(protocol)
 	case timedOut(err):
@@ -101,10 +104,10 @@ func (r *run) notMQTT(problem *device.ProtocolError) finding {
 
 // clientRefused is a server that refused the client certificate. With TLS 1.3
 // it shows at the first read, after a handshake that looked good.
-func (r *run) clientRefused(alert tls.AlertError) finding {
+func (r *run) clientRefused(detail string) finding {
 	return finding{
 		status: StatusFail,
-		detail: "the server ended the TLS connection after the handshake: " + alertText(alert),
+		detail: detail,
 		cause: "The server did not accept the client's side of TLS: the client certificate is expired, its chain does not fit, or the server demands one and got none. " +
 			"ThingsBoard itself never demands one: then something before it, or another broker, does.",
 		fix: "Look at the device's certificate: 'tbcert inspect cert.pem' (dates, issuer); cert.pem must hold the leaf and then its device CA. With an access token, leave --cert and --key away.",

@@ -103,6 +103,8 @@ func publishRows() []row {
 			detail: "with no PUBACK", cause: "65537 bytes", fix: "NETTY_MAX_PAYLOAD_SIZE"},
 		{name: "no PUBACK", want: refused, patient: short, target: scripted("no PUBACK"),
 			detail: "no PUBACK for … in 400ms", cause: "queue", fix: "--timeout"},
+		{name: "no MQTT where the PUBACK was due", want: refused, target: scripted("no MQTT"),
+			detail: "expected PUBACK … HTTP/1.1", cause: "something other than PUBACK", fix: "journalctl -u thingsboard"},
 		{name: "no PUBACK, and a round trip asked for", want: refused, patient: short, target: scripted("no PUBACK", roundTrip),
 			detail: "no PUBACK", cause: "queue", fix: "latest telemetry"},
 		{name: "mosquitto loses the round trip", want: lost, patient: short, target: func(w *world) verify.Target {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"fmt"
 	"net"
 	"strings"
@@ -28,11 +29,11 @@ type world struct {
 	plain, good, guarded, demanding int            // mosquitto: open, open with TLS, with a password file, with client certificates demanded
 	presents                        map[string]int // mosquitto with TLS and something wrong, by what
 	s                               map[string]int // openssl s_server
-	silent, closed                  int
+	silent, closed, dropped         int            // accepts and says nothing; nobody listens; answers no SYN
 	says                            map[string]int // listeners that say something
 	scripts                         map[string]int // MQTT over TLS by script
 	sandbox                         map[string]*sandbox.Server
-	client, expiredClient           *pair
+	client, expiredClient, stranger *pair
 	fleetCA                         *pair
 }
 
@@ -53,17 +54,20 @@ func newWorld(t *testing.T) *world {
 	}
 	w.pinned = sign(t, selfSigned(), nil)
 	w.client = w.fleetCA.leaf(t, usage(x509.ExtKeyUsageClientAuth))
+	w.stranger = w.other.leaf(t, usage(x509.ExtKeyUsageClientAuth))
 	w.expiredClient = w.fleetCA.leaf(t, usage(x509.ExtKeyUsageClientAuth), lives(-90*day, -30*day))
 	w.mosquitto(t)
 	issuing := w.root.issuing(t, "Site Server CA")
+	fleet, _ := w.fleetCA.files(t)
 	w.s = map[string]int{
 		"leaf alone":      openssl(t, issuing.leaf(t).alone()),
 		"clientAuth only": openssl(t, w.root.leaf(t, usage(x509.ExtKeyUsageClientAuth))),
 		"TLS 1.1":         openssl(t, w.root.leaf(t), "-tls1_1", "-cipher", "ALL:@SECLEVEL=0"),
 		"TLS 1.2":         openssl(t, w.root.leaf(t), "-tls1_2"),
+		"demands in 1.2":  openssl(t, w.root.leaf(t), "-tls1_2", "-Verify", "1", "-verify_return_error", "-CAfile", fleet),
 		"no cipher":       openssl(t, w.root.leaf(t), "-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256"),
 	}
-	w.silent, w.closed = listener(t, nil), freePort(t)
+	w.silent, w.closed, w.dropped = listener(t, nil), freePort(t), dropping(t)
 	w.says = map[string]int{
 		"MQTT":            listener(t, says("\x20\x02\x00\x00\x00")),
 		"HTTP":            listener(t, says("HTTP/1.1 400 Bad Request\r\n\r\n")),
@@ -72,6 +76,7 @@ func newWorld(t *testing.T) *world {
 		"close":           listener(t, func(conn net.Conn) { _, _ = conn.Read(make([]byte, 100)) }),
 		"alert":           listener(t, says("\x15\x03\x03\x00\x02\x02\x50")),
 		"old ServerHello": listener(t, says("\x16\x03\x02\x00\x2a\x02\x00\x00\x26\x03\x02"+strings.Repeat("r", 32)+"\x00\xc0\x13\x00")),
+		"half a hello":    listener(t, says("\x16\x03\x03\x00\x04\x02\x00\x00\x00")),
 		"other":           listener(t, says("\x15\x03\x03\x00\x02\x02\x0a")),
 	}
 	w.script(t)
@@ -115,11 +120,24 @@ func (w *world) mosquitto(t *testing.T) {
 		"everything wrong": w.flatOther.leaf(t, names("tb.example.com"), lives(-100*day, -10*day), usage(x509.ExtKeyUsageClientAuth)),
 		"old and new CA":   {cert: crossed.cert, key: crossed.key, with: []*x509.Certificate{outdated.cert, issuing.cert}},
 		"two usages":       {cert: crossed.cert, key: crossed.key, with: []*x509.Certificate{forDevices.cert, outdated.cert}},
+		"ends today":       issuing.leaf(t, lives(-360*day, day/2)),
+		"ended today":      issuing.leaf(t, lives(-360*day, -day/2)),
+		"many names":       issuing.leaf(t, names(manyNames()...)),
+		"no names at all":  w.other.leaf(t, names(), func(c *x509.Certificate) { c.Subject = pkix.Name{} }),
 		"name and date":    issuing.leaf(t, names("tb.example.com"), lives(-100*day, -10*day)),
 	} {
 		w.presents[name] = m.listen(t, p)
 	}
 	m.start(t)
+}
+
+// manyNames are more than a text tells.
+func manyNames() []string {
+	var all []string
+	for i := range 20 {
+		all = append(all, fmt.Sprintf("tb-%d.example.com", i))
+	}
+	return all
 }
 
 // selfSigned is what ThingsBoard's own key script makes: a certificate that is
@@ -150,14 +168,23 @@ func (w *world) script(t *testing.T) {
 		"no PUBACK":   {connack: "\x20\x02\x00\x00", mute: true},
 		"thingsboard": {connack: "\x20\x02\x01\x00"}, // session present: the inverse of clean session, as ThingsBoard has it
 		"close later": {connack: "\x20\x02\x00\x00", closes: packets.Subscribe},
+		"no MQTT":     {connack: "\x20\x02\x00\x00", puback: "HTTP/1.1 400 Bad Request\r\n\r\n"},
 	} {
 		w.scripts[name] = listener(t, func(conn net.Conn) { answer.serve(tls.Server(conn, config)) })
+	}
+	// A key that is not the certificate's, which ThingsBoard loads and openssl does not.
+	mixed := *w.root.leaf(t).tls()
+	mixed.PrivateKey = w.root.leaf(t).key
+	for name, version := range map[string]uint16{"other key, TLS 1.2": tls.VersionTLS12, "other key, TLS 1.3": tls.VersionTLS13} {
+		config := &tls.Config{Certificates: []tls.Certificate{mixed}, MinVersion: version, MaxVersion: version}
+		w.scripts[name] = listener(t, func(conn net.Conn) { script{}.serve(tls.Server(conn, config)) })
 	}
 }
 
 // script is how an endpoint answers.
 type script struct {
 	connack string // "" closes instead, unless mute
+	puback  string // instead of a PUBACK
 	closes  byte   // the packet type at which the connection ends
 	mute    bool   // reads what comes after the CONNACK and answers nothing
 }
@@ -192,6 +219,10 @@ func (s script) serve(conn net.Conn) {
 // publish acknowledges, keeps attributes, and answers a request for them.
 func (s script) publish(conn net.Conn, p *packets.PublishPacket, attributes []byte) []byte {
 	if s.mute {
+		return attributes
+	}
+	if s.puback != "" {
+		_, _ = conn.Write([]byte(s.puback))
 		return attributes
 	}
 	_, _ = conn.Write([]byte{0x40, 2, byte(p.MessageID >> 8), byte(p.MessageID)})
