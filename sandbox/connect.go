@@ -43,6 +43,9 @@ func notAuthorized() verdict  { return verdict{5, 0x87} }
 // always clean, and wills are dropped, as ThingsBoard does.
 func (b *broker) OnPacketRead(client *mqtt.Client, packet packets.Packet) (packets.Packet, error) {
 	l := linkOf(client)
+	if packet.FixedHeader.Type == packets.Publish && strings.HasPrefix(packet.TopicName, "$") {
+		packet.TopicName = "unknown" // mochi-mqtt answers nothing to $SYS, which ThingsBoard does not know
+	}
 	if packet.FixedHeader.Type != packets.Connect || l == nil || l.login != nil {
 		return packet, nil
 	}

@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -117,6 +118,8 @@ func start(t *testing.T, edits ...func(*sandbox.Config)) *world {
 		}
 		if log := w.log.String(); bytes.Contains([]byte(log), []byte("canary0")) {
 			t.Errorf("a secret is in the log:\n%s", log)
+		} else if strings.Contains(log, " packet=") || strings.Contains(log, " pk=") {
+			t.Errorf("a packet is in the log:\n%s", log)
 		}
 	})
 	return w

@@ -40,6 +40,7 @@ func TestPublish(t *testing.T) {
 		{name: "far too large", topic: "v2/t", payload: `{"a":1}` + strings.Repeat(" ", 1<<20), closes: true},
 		{name: "unknown topic", topic: "v1/devices/me/telemetri", payload: `{"a":1}`},
 		{name: "unknown topic, no JSON", topic: "sensors", payload: `{`},
+		{name: "unknown topic, $SYS", topic: "$SYS/broker/x", payload: `{"a":1}`},
 		{name: "provisioning by a device", topic: "/provision/request", payload: `{}`},
 		{name: "claim", topic: "v1/devices/me/claim", payload: `{}`},
 		{name: "RPC answer", topic: "v1/devices/me/rpc/response/3", payload: `{}`},

@@ -12,6 +12,7 @@ import (
 	paho "github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tbcert/tbcert/certs/secret"
 	"github.com/tbcert/tbcert/sandbox"
 )
 
@@ -141,6 +142,16 @@ func TestLoginAndItsEnd(t *testing.T) {
 	}
 	pass(604800 * time.Second)
 	wantError(t, w.as("").call(t, "POST /api/auth/token", refresh, 401), refusal{401, 11, "Token has expired"})
+}
+
+func TestWithoutLoginsNobodyGetsIn(t *testing.T) {
+	t.Parallel()
+	w := start(t, func(config *sandbox.Config) {
+		config.Username, config.Password, config.APIKey = "", secret.Text{}, secret.Text{}
+	})
+	w.as("").call(t, "POST /api/auth/login", `{"username":"","password":""}`, 401)
+	w.as("ApiKey ").call(t, "GET /api/system/info", "", 401)
+	w.as("").call(t, "GET /api/system/info", "", 401)
 }
 
 func TestCreateDevice(t *testing.T) {
