@@ -49,17 +49,17 @@ func (b *broker) OnPacketRead(client *mqtt.Client, packet packets.Packet) (packe
 	if packet.FixedHeader.Type != packets.Connect || l == nil || l.login != nil {
 		return packet, nil
 	}
-	name, level := string(packet.Connect.ProtocolName), packet.ProtocolVersion
-	if name != "MQTT" && name != "MQIsdp" || packet.ReservedBit != 0 {
+	known, ok := protocol(packet)
+	if !ok {
 		return packet, packets.ErrRejectPacket // closes the connection
 	}
 	l.login = &login{
-		known: name == "MQTT" && (level == 4 || level == 5) || name == "MQIsdp" && level == 3,
+		known: known,
 		clean: packet.Connect.Clean, clientID: packet.Connect.ClientIdentifier,
 		username: string(packet.Connect.Username), hasUsername: packet.Connect.UsernameFlag,
 		password: string(packet.Connect.Password), hasPassword: packet.Connect.PasswordFlag,
 	}
-	if level != 5 {
+	if packet.ProtocolVersion != 5 {
 		packet.ProtocolVersion = 4 // 3 has the same packets
 	}
 	packet.Connect = packets.ConnectParams{
@@ -67,6 +67,20 @@ func (b *broker) OnPacketRead(client *mqtt.Client, packet packets.Packet) (packe
 	}
 	packet.Properties.SessionExpiryInterval, packet.Properties.SessionExpiryIntervalFlag = 0, false
 	return packet, nil
+}
+
+// protocol reports whether a CONNECT has a protocol level that is known, and
+// whether it is MQTT at all.
+func protocol(packet packets.Packet) (known, ok bool) {
+	level := packet.ProtocolVersion
+	switch name := string(packet.Connect.ProtocolName); {
+	case packet.ReservedBit != 0:
+		return false, false
+	case name == "MQTT":
+		return level == 4 || level == 5, true
+	default:
+		return level == 3, name == "MQIsdp"
+	}
 }
 
 // OnConnect answers a CONNECT that is refused. An error ends the connection.
