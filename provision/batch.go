@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"slices"
 	"sync/atomic"
+
+	"github.com/tbcert/tbcert/certs/secret"
 )
 
 // How many devices are registered at once, and written together, when a Batch
@@ -117,11 +119,19 @@ func (r *run) prepare(ctx context.Context, c *chunk, devices []Device) error {
 	if err != nil {
 		return fmt.Errorf("read the inventory: %w", err)
 	}
+	holders, err := r.holders(ctx, devices)
+	if err != nil {
+		return fmt.Errorf("read the inventory: %w", err)
+	}
 	for i, device := range devices {
 		it := &c.items[i]
 		it.device = device
 		it.result.Device = device.Name
 		it.record, it.known = records[device.Name]
+		if holder := holders[device.Token.Reveal()]; holder != "" && holder != device.Name {
+			it.fail(&TokenTakenError{Device: device.Name, Holder: holder})
+			continue
+		}
 		if err := r.prepareItem(ctx, it); err != nil {
 			it.fail(err)
 		}
@@ -133,6 +143,21 @@ func (r *run) prepare(ctx context.Context, c *chunk, devices []Device) error {
 		return err
 	}
 	return r.announce(ctx, c)
+}
+
+// holders finds which of the tokens that devices are given belong to devices on
+// record already. Where tokens can be read back, ThingsBoard itself tells.
+func (r *run) holders(ctx context.Context, devices []Device) (map[string]string, error) {
+	var given []secret.Text
+	for _, device := range devices {
+		if !device.Token.IsZero() {
+			given = append(given, device.Token)
+		}
+	}
+	if len(given) == 0 || r.Registrar.Kind().readsBack() {
+		return nil, nil
+	}
+	return r.Inventory.Holders(ctx, given)
 }
 
 func (r *run) prepareItem(ctx context.Context, it *item) (err error) {

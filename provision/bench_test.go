@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/tbcert/tbcert/certs/secret"
 	"github.com/tbcert/tbcert/provision"
 	"github.com/tbcert/tbcert/provision/inventory"
 )
@@ -43,6 +44,8 @@ type unlocked struct {
 	*memory
 	turn chan struct{}
 }
+
+func (u unlocked) Holders(context.Context, []secret.Text) (map[string]string, error) { return nil, nil }
 
 func (u unlocked) Records(_ context.Context, names []string) (map[string]provision.Record, error) {
 	u.turn <- struct{}{}

@@ -84,9 +84,11 @@ type Inventory interface {
 	// Records gives what is known of the named devices, by name; a device that
 	// is not on record is not in the map, and that is no error.
 	Records(ctx context.Context, names []string) (map[string]Record, error)
+	// Holders gives the devices on record that have one of the tokens, by token.
+	Holders(ctx context.Context, tokens []secret.Text) (map[string]string, error)
 	// Save writes all records or none, and returns once they survive a power
 	// cut. A record of the same name is replaced, but for its Created.
-	// Records and Save may be called by several goroutines at once.
+	// All of them may be called by several goroutines at once.
 	Save(ctx context.Context, records []Record) error
 }
 

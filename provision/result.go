@@ -75,6 +75,18 @@ func (e *TokenConflictError) Error() string {
 		quote(e.Device), e.Where)
 }
 
+// A TokenTakenError says that a device was given a token that another device on
+// record has. ThingsBoard would refuse it. Nothing was changed.
+type TokenTakenError struct {
+	Device string
+	Holder string // who has it
+}
+
+func (e *TokenTakenError) Error() string {
+	return fmt.Sprintf("device %s is given the token of device %s; nothing was changed: give it another, or leave the token out to get one",
+		quote(e.Device), quote(e.Holder))
+}
+
 // A DirectoryError says that a device's directory has another device's bundle in
 // it: on a file system that takes upper and lower case for the same, two names
 // may share one.

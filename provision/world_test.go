@@ -79,6 +79,20 @@ func (w *world) keepFirst(device string, token secret.Text) {
 // store is the world's inventory.
 type store struct{ *world }
 
+func (s store) Holders(_ context.Context, tokens []secret.Text) (map[string]string, error) {
+	holders := make(map[string]string)
+	err := s.step("holders", func() {
+		for _, record := range s.records {
+			for _, token := range tokens {
+				if record.Token.Reveal() == token.Reveal() {
+					holders[token.Reveal()] = record.Name
+				}
+			}
+		}
+	})
+	return holders, err
+}
+
 func (s store) Records(_ context.Context, names []string) (map[string]provision.Record, error) {
 	found := make(map[string]provision.Record)
 	err := s.step("records", func() {

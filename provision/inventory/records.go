@@ -41,6 +41,27 @@ func (s *SQLite) Records(ctx context.Context, names []string) (map[string]provis
 	return records, nil
 }
 
+// Holders gives the devices that have one of the tokens, by token.
+func (s *SQLite) Holders(ctx context.Context, tokens []secret.Text) (map[string]string, error) {
+	plain := make([]string, len(tokens))
+	for i, token := range tokens {
+		plain[i] = token.Reveal()
+	}
+	list, err := json.Marshal(plain)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", s.path, err)
+	}
+	holders := make(map[string]string)
+	query := `SELECT ` + columns + ` FROM devices WHERE token IN (SELECT value FROM json_each(?))`
+	for record, err := range s.query(ctx, query, string(list)) {
+		if err != nil {
+			return nil, err
+		}
+		holders[record.Token.Reveal()] = record.Name
+	}
+	return holders, nil
+}
+
 // All gives every record, sorted by name. An error is the last thing it gives.
 func (s *SQLite) All(ctx context.Context) iter.Seq2[provision.Record, error] {
 	return s.query(ctx, `SELECT `+columns+` FROM devices ORDER BY name`)

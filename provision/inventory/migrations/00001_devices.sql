@@ -18,4 +18,5 @@ CREATE TABLE devices (
     created_at     INTEGER NOT NULL,
     updated_at     INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX devices_by_token ON devices (token) WHERE token IS NOT NULL;
 PRAGMA user_version = 1;

@@ -1,0 +1,55 @@
+// Package cmd is the command line of tbcert: one file a command, each with a
+// constructor (newX) that only declares, an options struct that knows its flags
+// (xOptions), and a function (runX) that does the work by calling the
+// libraries below. Everything is wired here; nothing is decided here that a
+// library could decide.
+package cmd
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/tbcert/tbcert/cmd/internal/settings"
+	"github.com/tbcert/tbcert/cmd/internal/ui"
+)
+
+// Process is all that a command gets from outside.
+type Process struct {
+	In       io.Reader
+	Out, Err io.Writer
+	Environ  []string         // as os.Environ gives it
+	Now      func() time.Time // nil: time.Now
+}
+
+// Main runs tbcert as the process it is in, and gives its exit code.
+func Main() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return Run(ctx, os.Args[1:], Process{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Environ: os.Environ()})
+}
+
+// Run runs one command line and gives its exit code. It reads no global state:
+// tests and the demo call it in process. When ctx ends, work in hand is
+// finished or undone and the exit code is 130.
+func Run(ctx context.Context, args []string, process Process) int {
+	a := newApp(process)
+	root := newRoot(a)
+	root.SetArgs(args)
+	command, err := root.ExecuteContextC(ctx)
+	return a.finish(ctx, command, err)
+}
+
+// newApp makes what the commands of one run share.
+func newApp(process Process) *app {
+	if process.Now == nil {
+		process.Now = time.Now
+	}
+	a := &app{process: process, env: settings.Environment(process.Environ)}
+	// Until the flags are known, as plain as it can be.
+	a.ui = ui.New(a.streams(), ui.Options{NoColor: settings.NoColor(a.env)})
+	return a
+}

@@ -1,0 +1,189 @@
+package cmd
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tbcert/tbcert/certs"
+	"github.com/tbcert/tbcert/cmd/internal/settings"
+	"github.com/tbcert/tbcert/cmd/internal/site"
+	"github.com/tbcert/tbcert/cmd/internal/workspace"
+	"github.com/tbcert/tbcert/verify"
+)
+
+// inspectResult is the JSON of inspect: schema tbcert.inspect/v1.
+type inspectResult struct {
+	Schema    string         `json:"schema"`
+	OK        bool           `json:"ok"`
+	ExitCode  int            `json:"exit_code"`
+	Source    string         `json:"source"`
+	TLS       string         `json:"tls_version,omitempty"` // of a host
+	Trusted   *bool          `json:"trusted,omitempty"`     // of a host: by the site's roots, else the system's
+	TrustedBy string         `json:"trusted_by,omitempty"`
+	Problem   string         `json:"problem,omitempty"` // why it is not trusted
+	Objects   []certs.Object `json:"objects"`
+}
+
+func newInspect(a *app) *cobra.Command {
+	var timeout time.Duration
+	command := &cobra.Command{
+		Use:   "inspect FILE|HOST:PORT",
+		Short: "Tell what is in a certificate or key file, or what a server presents",
+		Long: `Tell what is in a file (PEM with any number of certificates and keys, or a DER certificate), or what
+certificates a TLS server presents. Keys are described, never shown. A server is not logged in to.`,
+		Example: `  tbcert inspect server/mqttserver.pem
+  tbcert inspect tb.example.com:8883 -o json`,
+		Args: cobra.ExactArgs(1),
+	}
+	command.Flags().DurationVar(&timeout, "timeout", verify.DefaultTimeout, "patience with a server")
+	command.RunE = a.run(func(command *cobra.Command, args []string) error {
+		if err := a.resolve(command, nil); err != nil {
+			return err
+		}
+		return runInspect(command, a, args[0], timeout)
+	})
+	return command
+}
+
+func runInspect(command *cobra.Command, a *app, source string, timeout time.Duration) error {
+	result := inspectResult{Schema: schema(command), OK: true, Source: source}
+	data, err := workspace.ReadInput(source, false)
+	host, port, isHost := hostPort(source)
+	switch {
+	case err == nil:
+		if result.Objects, err = certs.Inspect(data); err != nil {
+			return invalid(fmt.Errorf("%s: %w", source, err))
+		}
+	case isHost:
+		err = a.inspectHost(command, &result, verify.Target{Host: host, Port: port, TLS: true}, timeout)
+	default:
+		err = invalid(fmt.Errorf("%w (a server is named HOST:PORT, such as tb.example.com:%d)", err, settings.DefaultMQTTSPort))
+	}
+	if err != nil {
+		return err
+	}
+	if a.ui.JSON() {
+		return a.ui.ResultJSON(result)
+	}
+	return a.ui.Result("%s", a.inspectText(result))
+}
+
+// hostPort takes HOST:PORT apart.
+func hostPort(source string) (host string, port int, ok bool) {
+	host, text, err := net.SplitHostPort(source)
+	if err != nil {
+		return "", 0, false
+	}
+	port, err = strconv.Atoi(text)
+	if err != nil || port < 1 || port > 65535 {
+		return "", 0, false
+	}
+	name, err := certs.ParseHost(host)
+	return name, port, err == nil
+}
+
+// inspectHost asks a server for its certificates, and whether the site's roots
+// (else the system's) lead to them.
+func (a *app) inspectHost(command *cobra.Command, result *inspectResult, target verify.Target, timeout time.Duration) error {
+	s, err := site.Load(a.workspace())
+	if err != nil && !errors.Is(err, site.ErrNoSite) {
+		return invalid(err)
+	}
+	result.TrustedBy = "the system's roots"
+	if err == nil && len(s.Anchors()) > 0 {
+		target.Roots, target.RootsName = s.Anchors(), a.workspace().Path(workspace.RootFile)
+		result.TrustedBy = target.RootsName
+	}
+	verifier := &verify.Verifier{Now: a.process.Now, Timeout: timeout}
+	presented, report := verifier.Inspect(command.Context(), target)
+	if len(presented.Chain) == 0 {
+		if err := a.tellReport(result.Schema, namedTarget{Target: target}, report); err != nil {
+			return err
+		}
+		return told(report.ExitCode)
+	}
+	result.TLS, result.Trusted, result.Problem = presented.Version, &report.OK, report.Problem()
+	for _, cert := range presented.Chain {
+		described := certs.Describe(cert)
+		result.Objects = append(result.Objects, certs.Object{Kind: "certificate", Certificate: &described})
+	}
+	return nil
+}
+
+func (a *app) inspectText(result inspectResult) string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "%s\n", a.ui.Strong(result.Source))
+	if result.Trusted != nil {
+		fmt.Fprintf(&text, "  %s, ", result.TLS)
+		if *result.Trusted {
+			fmt.Fprintf(&text, "%s\n", a.ui.Good("trusted by "+result.TrustedBy))
+		} else {
+			fmt.Fprintf(&text, "%s\n", a.ui.Bad("not trusted by "+result.TrustedBy+": "+result.Problem))
+		}
+	}
+	for i, object := range result.Objects {
+		fmt.Fprintf(&text, "\n%d. %s", i+1, object.Kind)
+		if object.Line > 0 {
+			fmt.Fprintf(&text, " (line %d)", object.Line)
+		}
+		text.WriteString("\n")
+		a.objectText(&text, object)
+	}
+	return text.String()
+}
+
+// objectText writes what is known of one object, a line each.
+func (a *app) objectText(text *strings.Builder, object certs.Object) {
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(text, "   %-12s %s\n", name, value)
+		}
+	}
+	if key := object.Key; key != nil {
+		line("key", string(key.KeyType))
+		line("public key", key.PublicKey)
+	}
+	cert := object.Certificate
+	if cert == nil {
+		return
+	}
+	line("subject", cert.Subject)
+	if cert.SelfSigned {
+		line("issuer", "itself")
+	} else {
+		line("issuer", cert.Issuer)
+	}
+	line("hosts", strings.Join(cert.Hosts, ", "))
+	line("valid", a.validity(cert))
+	kind := string(cert.KeyType)
+	if cert.IsCA {
+		kind += ", CA"
+		if cert.PathLen != nil {
+			kind += fmt.Sprintf(" (path length %d)", *cert.PathLen)
+		}
+	}
+	line("key", kind)
+	line("usage", strings.Join(append(append([]string{}, cert.KeyUsage...), cert.ExtKeyUsage...), ", "))
+	line("signed with", cert.SignatureAlgorithm)
+	line("serial", cert.Serial)
+	line("fingerprint", cert.Fingerprint)
+	line("public key", cert.PublicKey)
+}
+
+func (a *app) validity(cert *certs.Certificate) string {
+	period := cert.NotBefore.Format(time.DateTime) + " to " + cert.NotAfter.Format(time.DateTime) + " UTC"
+	switch days := daysBetween(a.process.Now(), cert.NotAfter); {
+	case a.process.Now().After(cert.NotAfter):
+		return period + a.ui.Bad(fmt.Sprintf(" (expired %d days ago)", -days))
+	case a.process.Now().Before(cert.NotBefore):
+		return period + a.ui.Bad(" (not yet valid)")
+	default:
+		return period + fmt.Sprintf(" (%d days left)", days)
+	}
+}

@@ -1,0 +1,206 @@
+package cmd
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/tbcert/tbcert/certs"
+	"github.com/tbcert/tbcert/certs/secret"
+	"github.com/tbcert/tbcert/cmd/internal/settings"
+	"github.com/tbcert/tbcert/cmd/internal/site"
+	"github.com/tbcert/tbcert/cmd/internal/workspace"
+	"github.com/tbcert/tbcert/provision"
+	"github.com/tbcert/tbcert/sandbox"
+)
+
+// The login of ThingsBoard's own demo data, which the sandbox takes when
+// nothing else is said.
+const (
+	sandboxUser     = "tenant@thingsboard.org"
+	sandboxPassword = "tenant"
+)
+
+type sandboxOptions struct {
+	listen       string
+	mqttPort     int
+	mqttsPort    int
+	httpPort     int
+	user         string
+	passwordFile string
+	apiKeyFile   string
+	faults       []string
+}
+
+func (o *sandboxOptions) addFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&o.listen, "listen", "127.0.0.1", "address to listen on; any other than loopback lets others in")
+	flags.IntVar(&o.mqttPort, "mqtt-port", settings.DefaultMQTTPort, "port of plain MQTT; 0 takes a free one, -1 none")
+	flags.IntVar(&o.mqttsPort, "mqtts-port", settings.DefaultMQTTSPort, "port of MQTT over TLS; 0 takes a free one, -1 none")
+	flags.IntVar(&o.httpPort, "http-port", 8080, "port of the REST API; 0 takes a free one, -1 none")
+	flags.StringVar(&o.user, "user", sandboxUser, "user that may log in to the REST API")
+	flags.StringVar(&o.passwordFile, "password-file", "", "file with the user's password (or TBCERT_PASSWORD; default: "+sandboxPassword+")")
+	flags.StringVar(&o.apiKeyFile, "api-key-file", "", "file with an API key to accept (or TBCERT_API_KEY)")
+	flags.StringArrayVar(&o.faults, "fault", nil, "misbehave, repeatable: "+strings.Join(sandbox.FaultNames(), ", "))
+}
+
+func newSandbox(a *app) *cobra.Command {
+	options := &sandboxOptions{}
+	command := &cobra.Command{
+		Use:   "sandbox",
+		Short: "Run a ThingsBoard-compatible endpoint for demos, rehearsals and tests",
+		Long: `Run a ThingsBoard-compatible endpoint: MQTT, MQTTS with the certificate of the workspace, and the
+REST calls that tbcert uses. It answers as ThingsBoard does, keeps everything in memory, and knows
+the devices whose bundles are in the workspace. It is no ThingsBoard: use it to rehearse.
+
+It runs until it is interrupted (Ctrl-C).`,
+		Example: `  tbcert sandbox
+  tbcert sandbox --fault connack=3`,
+		Args: cobra.NoArgs,
+	}
+	options.addFlags(command.Flags())
+	command.RunE = a.run(func(command *cobra.Command, _ []string) error { return runSandbox(command, a, options) })
+	return command
+}
+
+func runSandbox(command *cobra.Command, a *app, options *sandboxOptions) error {
+	s, err := a.loadSite(a.workspace())
+	if err != nil {
+		return err
+	}
+	if err := a.resolve(command, nil); err != nil {
+		return err
+	}
+	config, err := options.config(a, s)
+	if err != nil {
+		return invalid(err)
+	}
+	server, err := sandbox.Start(command.Context(), config)
+	if err != nil {
+		return err
+	}
+	if err := a.tellSandbox(command, server, options); err != nil {
+		return errors.Join(err, server.Close())
+	}
+	<-command.Context().Done()
+	return server.Close()
+}
+
+// config is the sandbox of a site.
+func (o *sandboxOptions) config(a *app, s *site.Site) (sandbox.Config, error) {
+	config := sandbox.Config{
+		MQTTAddr: o.address(o.mqttPort), MQTTSAddr: o.address(o.mqttsPort), HTTPAddr: o.address(o.httpPort),
+		RootPEM:  certs.EncodeCertificates(s.Anchors()...),
+		Username: o.user, Now: a.process.Now,
+	}
+	if ip := net.ParseIP(o.listen); ip == nil {
+		return config, fmt.Errorf("--listen %s is not an IP address", o.listen)
+	}
+	if len(s.Server) == 0 {
+		return config, errors.New("the site has no server certificate: run `tbcert init`")
+	}
+	config.Certificate = &tls.Certificate{PrivateKey: s.ServerKey}
+	for _, cert := range s.Server {
+		config.Certificate.Certificate = append(config.Certificate.Certificate, cert.Raw)
+	}
+	for _, text := range o.faults {
+		if err := config.Faults.Add(text); err != nil {
+			return config, fmt.Errorf("--fault: %w", err)
+		}
+	}
+	var err error
+	if config.Password, config.APIKey, err = o.logins(a); err != nil {
+		return config, err
+	}
+	config.Devices, err = bundledDevices(a.workspace())
+	return config, err
+}
+
+func (o *sandboxOptions) address(port int) string {
+	if port < 0 {
+		return ""
+	}
+	return net.JoinHostPort(o.listen, strconv.Itoa(port))
+}
+
+// logins are the password and the API key that the REST API accepts.
+func (o *sandboxOptions) logins(a *app) (password, apiKey secret.Text, err error) {
+	server := serverOptions{}
+	if password, err = server.secret(a, "password", o.passwordFile); err != nil {
+		return password, apiKey, err
+	}
+	if password.IsZero() {
+		password = secret.New(sandboxPassword)
+	}
+	apiKey, err = server.secret(a, "api-key", o.apiKeyFile)
+	return password, apiKey, err
+}
+
+// bundledDevices are the devices whose bundles lie in a workspace.
+func bundledDevices(ws *workspace.Workspace) ([]sandbox.Device, error) {
+	directories, err := ws.List(workspace.DevicesDir)
+	if err != nil {
+		return nil, err
+	}
+	var devices []sandbox.Device
+	for _, directory := range directories {
+		token, err := ws.ReadSecret(path.Join(workspace.DevicesDir, directory, provision.TokenFile))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		devices = append(devices, sandbox.Device{
+			Name: deviceName(directory), Token: secret.New(strings.TrimRight(string(token), "\r\n")),
+		})
+	}
+	return devices, nil
+}
+
+// sandboxReady is the JSON that tells where the sandbox listens: schema
+// tbcert.sandbox/v1. A port of 0 is one that is off.
+type sandboxReady struct {
+	Schema    string `json:"schema"`
+	OK        bool   `json:"ok"`
+	MQTTPort  int    `json:"mqtt_port"`
+	MQTTSPort int    `json:"mqtts_port"`
+	HTTPPort  int    `json:"http_port"`
+	Devices   int    `json:"devices"`
+}
+
+func (a *app) tellSandbox(command *cobra.Command, server *sandbox.Server, options *sandboxOptions) error {
+	ready := sandboxReady{
+		Schema: schema(command), OK: true, Devices: len(server.Devices()),
+		MQTTPort: portOf(server.MQTTAddr()), MQTTSPort: portOf(server.MQTTSAddr()), HTTPPort: portOf(server.HTTPAddr()),
+	}
+	if a.ui.JSON() {
+		return a.ui.ResultJSON(ready)
+	}
+	var text strings.Builder
+	fmt.Fprintf(&text, "The sandbox is listening on %s, as ThingsBoard would:\n", options.listen)
+	for _, line := range []struct {
+		what string
+		port int
+	}{{"MQTT", ready.MQTTPort}, {"MQTTS", ready.MQTTSPort}, {"REST", ready.HTTPPort}} {
+		if line.port != 0 {
+			fmt.Fprintf(&text, "  %-6s port %d\n", line.what, line.port)
+		}
+	}
+	fmt.Fprintf(&text, "It knows %s of this workspace. Stop it with Ctrl-C.\n", devicesWord(ready.Devices))
+	return a.ui.Result("%s", text.String())
+}
+
+func portOf(addr net.Addr) int {
+	if tcp, ok := addr.(*net.TCPAddr); ok && tcp != nil {
+		return tcp.Port
+	}
+	return 0
+}

@@ -1,0 +1,107 @@
+package cmd
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tbcert/tbcert/certs"
+	"github.com/tbcert/tbcert/cmd/internal/site"
+	"github.com/tbcert/tbcert/cmd/internal/workspace"
+)
+
+// statusResult is the JSON of status: schema tbcert.status/v1.
+type statusResult struct {
+	Schema       string          `json:"schema"`
+	OK           bool            `json:"ok"`
+	ExitCode     int             `json:"exit_code"`
+	Workspace    string          `json:"workspace"`
+	Host         string          `json:"host"`
+	Fingerprint  string          `json:"root_fingerprint"`
+	Certificates []certificateIn `json:"certificates"`
+	Devices      int             `json:"devices"`
+	Attention    []site.Finding  `json:"attention"`
+}
+
+// shownFindings is how many findings the text shows; JSON has them all.
+const shownFindings = 20
+
+func newStatus(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Tell what this site has, what expires when, and what needs attention",
+		Long: `Tell what this site has, what expires when, and what needs attention.
+
+It reads the workspace only and changes nothing. Exit code 5 says that something needs attention,
+0 that nothing does, so it can be run by cron or a monitoring system.`,
+		Example: "  tbcert status\n  tbcert status -o json",
+		Args:    cobra.NoArgs,
+		RunE:    a.run(func(command *cobra.Command, _ []string) error { return runStatus(command, a) }),
+	}
+}
+
+func runStatus(command *cobra.Command, a *app) error {
+	ws := a.workspace().AnyMode()
+	s, err := a.loadSite(ws)
+	if err != nil {
+		return err
+	}
+	result := statusResult{
+		Schema: schema(command), Workspace: ws.Dir(), Host: s.Host(), Certificates: a.certificatesOf(s),
+		Attention: site.Examine(ws, s, a.process.Now()),
+	}
+	if anchors := s.Anchors(); len(anchors) > 0 {
+		result.Fingerprint = certs.Fingerprint(anchors[0])
+	}
+	devices, findings, err := site.Bundles(ws, s)
+	if err != nil {
+		return err
+	}
+	result.Devices = devices
+	result.Attention = append(result.Attention, findings...)
+	result.OK = len(result.Attention) == 0
+	if !result.OK {
+		result.ExitCode = exitAttention
+	}
+	if err := a.tellStatus(result); err != nil {
+		return err
+	}
+	return told(result.ExitCode)
+}
+
+// loadSite reads the site of a workspace, for commands that need one.
+func (a *app) loadSite(ws *workspace.Workspace) (*site.Site, error) {
+	s, err := site.Load(ws)
+	if errors.Is(err, site.ErrNoSite) {
+		return nil, invalid(fmt.Errorf("%w; run `tbcert init --host NAME` there, or name the workspace with -C DIR", err))
+	}
+	return s, invalid(err)
+}
+
+func (a *app) tellStatus(result statusResult) error {
+	if a.ui.JSON() {
+		if result.Attention == nil {
+			result.Attention = []site.Finding{}
+		}
+		return a.ui.ResultJSON(result)
+	}
+	var text strings.Builder
+	fmt.Fprintf(&text, "Site %s in %s\n\n", a.ui.Strong(result.Host), result.Workspace)
+	text.WriteString(a.certificateTable(result.Certificates))
+	fmt.Fprintf(&text, "\nRoot fingerprint: %s\nDevices: %d\n\n", result.Fingerprint, result.Devices)
+	if result.OK {
+		text.WriteString(a.ui.Good("Nothing needs attention.") + "\n")
+		return a.ui.Result("%s", text.String())
+	}
+	fmt.Fprintf(&text, "%s\n", a.ui.Doubtful(fmt.Sprintf("Needs attention (%d):", len(result.Attention))))
+	for i, finding := range result.Attention {
+		if i == shownFindings {
+			fmt.Fprintf(&text, "  … and %d more; tbcert status -o json lists them all\n", len(result.Attention)-i)
+			break
+		}
+		fmt.Fprintf(&text, "  %s: %s\n      fix: %s\n", finding.File, finding.Problem, finding.Fix)
+	}
+	return a.ui.Result("%s", text.String())
+}

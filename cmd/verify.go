@@ -1,0 +1,282 @@
+package cmd
+
+import (
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/tbcert/tbcert/certs"
+	"github.com/tbcert/tbcert/certs/secret"
+	"github.com/tbcert/tbcert/cmd/internal/settings"
+	"github.com/tbcert/tbcert/cmd/internal/site"
+	"github.com/tbcert/tbcert/cmd/internal/workspace"
+	"github.com/tbcert/tbcert/thingsboard/device"
+	"github.com/tbcert/tbcert/verify"
+)
+
+type verifyOptions struct {
+	host         string
+	hostGiven    bool // by flag or environment, not by the site
+	port         int
+	plain        bool
+	caFile       string
+	token        string
+	tokenFile    string
+	username     string
+	passwordFile string
+	clientID     string
+	cert, key    string
+	payload      string
+	roundTrip    bool
+	timeout      time.Duration
+}
+
+func (o *verifyOptions) addFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&o.host, "host", "", "name or address of the server (default: the site's)")
+	flags.IntVar(&o.port, "port", 0, "port (default: 8883, with --plain 1883)")
+	flags.BoolVar(&o.plain, "plain", false, "MQTT without TLS: the token crosses the network in clear")
+	flags.StringVar(&o.caFile, "cafile", "", "the roots to trust (default: the site's ca-root.pem, else the system's)")
+	flags.StringVar(&o.token, "token", "", "access token; other users of this machine and the shell's history can see it,\nso --token-file or TBCERT_TOKEN is better")
+	flags.StringVar(&o.tokenFile, "token-file", "", "file with the access token, such as devices/NAME/token")
+	flags.StringVar(&o.username, "username", "", "MQTT user name, for basic credentials")
+	flags.StringVar(&o.passwordFile, "password-file", "", "file with the MQTT password (or TBCERT_PASSWORD)")
+	flags.StringVar(&o.clientID, "client-id", "", "MQTT client id")
+	flags.StringVar(&o.cert, "cert", "", "client certificate and its issuers (PEM)")
+	flags.StringVar(&o.key, "key", "", "key of the client certificate (PEM)")
+	flags.StringVar(&o.payload, "payload", "", `telemetry to publish (default {"tbcert_verify":<unix ms>})`)
+	flags.BoolVar(&o.roundTrip, "round-trip", false, "also write a client attribute and read it back")
+	flags.DurationVar(&o.timeout, "timeout", verify.DefaultTimeout, "patience with each step over the network")
+}
+
+const verifyLong = `Prove that a device gets in: publish a test telemetry message over MQTTS, and explain what fails.
+
+It goes step by step, as a device does: resolve, tcp, tls, chain, name, dates, usage, connect, publish,
+and with --round-trip a client attribute that is read back. Each step is judged by itself, a failure
+tells its cause and what to do. It never falls back to plain, and never skips verification: no token
+crosses a connection that is not verified.
+
+With device names, their bundles in devices/ say how to connect. ThingsBoard closes a device's older
+session when a second client comes with its credential, so a device that is at work is disconnected
+for a moment.
+
+Exit codes, for one target:
+  10 resolve   11 tcp   12 tls   13 chain or usage   14 name   15 dates
+  16 connect refused   17 publish not acknowledged   18 round trip
+For several: 3 when some failed.`
+
+func newVerify(a *app) *cobra.Command {
+	options := &verifyOptions{}
+	command := &cobra.Command{
+		Use:   "verify [NAME…]",
+		Short: "Publish a test message as a device, and explain what fails",
+		Long:  verifyLong,
+		Example: `  tbcert verify meter-1
+  tbcert verify --token-file devices/meter-1/token
+  tbcert verify --host tb.example.com --cafile ca-root.pem --token-file token -o json
+  tbcert verify --host tb.example.com --plain --token-file token`,
+		ValidArgsFunction: a.completeDevices,
+	}
+	options.addFlags(command.Flags())
+	command.RunE = a.run(func(command *cobra.Command, args []string) error { return runVerify(command, a, options, args) })
+	return command
+}
+
+func runVerify(command *cobra.Command, a *app, options *verifyOptions, names []string) error {
+	ws := a.workspace()
+	s, err := site.Load(ws)
+	if errors.Is(err, site.ErrNoSite) {
+		s, err = &site.Site{}, nil // a server can be verified from anywhere
+	}
+	if err != nil {
+		return invalid(err)
+	}
+	if err := a.resolve(command, nil); err != nil {
+		return err
+	}
+	options.hostGiven = options.host != ""
+	options.host = cmp.Or(options.host, s.Host())
+	targets, err := options.targets(a, s, names)
+	if err != nil {
+		return invalid(err)
+	}
+	verifier := &verify.Verifier{Now: a.process.Now, Timeout: options.timeout}
+	return a.verify(command, verifier, targets)
+}
+
+// namedTarget is a target and, when its bundle says how to connect, the
+// device's name.
+type namedTarget struct {
+	device string
+	verify.Target
+}
+
+// targets works out what to verify.
+func (o *verifyOptions) targets(a *app, s *site.Site, names []string) ([]namedTarget, error) {
+	base, err := o.target(a, s)
+	if err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		return []namedTarget{{Target: base}}, o.check(base)
+	}
+	if !base.Login.Username.IsZero() || base.ClientCertificate != nil {
+		return nil, errors.New("a device's bundle holds its credential: give names or a credential, not both")
+	}
+	var targets []namedTarget
+	var errs []error
+	for _, name := range names {
+		target, err := o.bundleTarget(a.workspace(), base, name)
+		targets, errs = append(targets, target), append(errs, err)
+	}
+	return targets, errors.Join(errs...)
+}
+
+// check refuses a target that cannot be tried at all.
+func (o *verifyOptions) check(target verify.Target) error {
+	if target.Host == "" {
+		return errors.New("no host: say --host tb.example.com, or run this in a site's workspace (-C DIR)")
+	}
+	if _, err := certs.ParseHost(target.Host); err != nil {
+		return fmt.Errorf("--host: %w", err)
+	}
+	return nil
+}
+
+// target is what the flags and the site say, without a bundle.
+func (o *verifyOptions) target(a *app, s *site.Site) (verify.Target, error) {
+	target := verify.Target{
+		Host: o.host, Port: o.portOf(s.Settings.WithDefaults()), TLS: !o.plain,
+		Payload: []byte(o.payload), RoundTrip: o.roundTrip,
+	}
+	if o.port < 0 || o.port > 65535 {
+		return target, fmt.Errorf("--port %d is not between 1 and 65535", o.port)
+	}
+	if o.timeout <= 0 {
+		return target, fmt.Errorf("--timeout %s is not longer than nothing", o.timeout)
+	}
+	var err error
+	if target.Login, err = o.login(a); err != nil {
+		return target, err
+	}
+	if target.ClientCertificate, err = o.clientCertificate(a); err != nil {
+		return target, err
+	}
+	target.Roots, target.RootsName, err = o.roots(a.workspace(), s)
+	return target, err
+}
+
+func (o *verifyOptions) portOf(site settings.Site) int {
+	switch {
+	case o.port != 0:
+		return o.port
+	case o.plain:
+		return site.MQTTPort
+	default:
+		return site.MQTTSPort
+	}
+}
+
+// login is the credential that the flags and the environment give.
+func (o *verifyOptions) login(a *app) (device.Login, error) {
+	login := device.Login{ClientID: o.clientID, Username: secret.New(o.username)}
+	token, err := a.token(o.token, o.tokenFile)
+	if err != nil {
+		return login, err
+	}
+	if !token.IsZero() && o.username != "" && (o.token != "" || o.tokenFile != "") {
+		return login, errors.New("a token is the user name: give --token or --username, not both")
+	}
+	if o.username == "" {
+		login.Username = token
+		return login, nil
+	}
+	if o.passwordFile != "" {
+		login.Password, err = readSecretFile("--password-file", o.passwordFile)
+		return login, err
+	}
+	login.Password = settings.Secret(a.env, "password")
+	return login, nil
+}
+
+// roots are the certificates to trust, and where they come from; none for the
+// system's.
+func (o *verifyOptions) roots(ws *workspace.Workspace, s *site.Site) ([]*x509.Certificate, string, error) {
+	if o.plain {
+		return nil, "", nil
+	}
+	if o.caFile == "" && len(s.Anchors()) == 0 {
+		return nil, "", nil
+	}
+	if o.caFile == "" {
+		return s.Anchors(), ws.Path(workspace.RootFile), nil
+	}
+	data, err := workspace.ReadInput(o.caFile, false)
+	if err != nil {
+		return nil, "", fmt.Errorf("--cafile: %w", err)
+	}
+	roots, err := certs.ParseCertificates(data)
+	if err != nil {
+		return nil, "", fmt.Errorf("--cafile: %s: %w", o.caFile, err)
+	}
+	return roots, o.caFile, nil
+}
+
+// clientCertificate is the certificate that --cert and --key give.
+func (o *verifyOptions) clientCertificate(a *app) (*tls.Certificate, error) {
+	if o.cert == "" && o.key == "" {
+		return nil, nil
+	}
+	if o.cert == "" || o.key == "" {
+		return nil, errors.New("a client certificate needs both --cert and --key")
+	}
+	if o.plain {
+		return nil, errors.New("--plain has no TLS, and a client certificate needs it")
+	}
+	chain, err := workspace.ReadInput(o.cert, false)
+	if err != nil {
+		return nil, fmt.Errorf("--cert: %w", err)
+	}
+	key, err := workspace.ReadInput(o.key, true)
+	if err != nil {
+		return nil, fmt.Errorf("--key: %w", err)
+	}
+	signer, err := certs.ParseKey(key, settings.Secret(a.env, "passphrase"))
+	if err != nil {
+		return nil, fmt.Errorf("--key: %s: %w", o.key, err)
+	}
+	parsed, err := certs.ParseCertificates(chain)
+	if err != nil {
+		return nil, fmt.Errorf("--cert: %s: %w", o.cert, err)
+	}
+	if !certs.KeyFits(signer, parsed[0]) {
+		return nil, fmt.Errorf("--key: %s does not belong to the certificate in %s", o.key, o.cert)
+	}
+	certificate := &tls.Certificate{PrivateKey: signer, Leaf: parsed[0]}
+	for _, cert := range parsed {
+		certificate.Certificate = append(certificate.Certificate, cert.Raw)
+	}
+	return certificate, nil
+}
+
+// completeDevices completes the names of the devices that have a bundle.
+func (a *app) completeDevices(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+	var names []string
+	directories, err := a.workspace().List(workspace.DevicesDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	for _, directory := range directories {
+		if name := deviceName(directory); strings.HasPrefix(name, begun) {
+			names = append(names, name)
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

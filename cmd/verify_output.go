@@ -1,0 +1,134 @@
+package cmd
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tbcert/tbcert/verify"
+)
+
+// verifyResult is the JSON of one target: schema tbcert.verify/v1.
+type verifyResult struct {
+	Schema string `json:"schema"`
+	Device string `json:"device,omitempty"`
+	verify.Report
+}
+
+// verifySummary is the last line for several targets: schema
+// tbcert.verify.summary/v1.
+type verifySummary struct {
+	Schema   string `json:"schema"`
+	OK       bool   `json:"ok"`
+	ExitCode int    `json:"exit_code"`
+	Total    int    `json:"total"`
+	Passed   int    `json:"passed"`
+	Failed   int    `json:"failed"`
+}
+
+// verify runs the targets one after the other and tells each.
+func (a *app) verify(command *cobra.Command, verifier *verify.Verifier, targets []namedTarget) error {
+	summary := verifySummary{Schema: "tbcert.verify.summary/v1"}
+	code := exitOK
+	for _, target := range targets {
+		report := verifier.Run(command.Context(), target.Target)
+		if err := a.tellReport(schema(command), target, report); err != nil {
+			return err
+		}
+		summary.Total++
+		if report.OK {
+			summary.Passed++
+		} else {
+			summary.Failed++
+			code = report.ExitCode
+		}
+		if report.ExitCode == exitInterrupted {
+			break
+		}
+	}
+	if len(targets) == 1 {
+		return told(code)
+	}
+	if code != exitOK && code != exitInterrupted {
+		code = exitPartly
+	}
+	summary.OK, summary.ExitCode = code == exitOK, code
+	if err := a.tellSummary(summary); err != nil {
+		return err
+	}
+	return told(code)
+}
+
+func (a *app) tellSummary(summary verifySummary) error {
+	if a.ui.JSON() {
+		return a.ui.ResultJSON(summary)
+	}
+	return a.ui.Result("%s: %d passed, %d failed.", devicesWord(summary.Total), summary.Passed, summary.Failed)
+}
+
+func (a *app) tellReport(schema string, target namedTarget, report verify.Report) error {
+	if a.ui.JSON() {
+		return a.ui.ResultJSON(verifyResult{Schema: schema, Device: target.device, Report: report})
+	}
+	return a.ui.Result("%s", a.reportText(target, report))
+}
+
+// reportText is a report for people: a line a check, and below a failure its
+// cause and what to do.
+func (a *app) reportText(target namedTarget, report verify.Report) string {
+	var text strings.Builder
+	protocol := "MQTTS"
+	if !report.Target.TLS {
+		protocol = "MQTT, not encrypted"
+	}
+	title := fmt.Sprintf("%s port %d (%s)", report.Target.Host, report.Target.Port, protocol)
+	if target.device != "" {
+		title = target.device + " at " + title
+	}
+	fmt.Fprintf(&text, "%s\n\n", a.ui.Strong(title))
+	for _, check := range report.Checks {
+		a.checkText(&text, check)
+	}
+	switch {
+	case report.OK:
+		fmt.Fprintf(&text, "\n%s\n", a.ui.Good("The message was accepted: this device gets in."))
+	case report.ExitCode == exitInterrupted:
+		text.WriteString("\nInterrupted.\n")
+	default:
+		fmt.Fprintf(&text, "\n%s\n", a.ui.Bad(fmt.Sprintf("Failed at %s (exit code %d).", report.Failed, report.ExitCode)))
+	}
+	return text.String()
+}
+
+func (a *app) checkText(text *strings.Builder, check verify.Check) {
+	mark, took := a.mark(check.Status), ""
+	if check.Status != verify.StatusSkip {
+		took = a.ui.Faint(fmt.Sprintf("  %.1f ms", check.Milliseconds))
+	}
+	fmt.Fprintf(text, "  %s %-10s  %s%s\n", mark, check.ID, check.Detail, took)
+	if check.Cause != "" {
+		fmt.Fprintf(text, "        cause: %s\n", indent(check.Cause))
+	}
+	if check.Fix != "" {
+		fmt.Fprintf(text, "        fix:   %s\n", indent(check.Fix))
+	}
+}
+
+func (a *app) mark(status verify.Status) string {
+	switch status {
+	case verify.StatusPass:
+		return a.ui.Good("pass")
+	case verify.StatusWarn:
+		return a.ui.Doubtful("warn")
+	case verify.StatusFail:
+		return a.ui.Bad("FAIL")
+	default:
+		return a.ui.Faint("skip")
+	}
+}
+
+// indent keeps the lines of a text under each other.
+func indent(text string) string {
+	return strings.ReplaceAll(text, "\n", "\n               ")
+}
