@@ -21,29 +21,29 @@ func now() time.Time { return time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC) }
 func maker() certs.Maker { return certs.Maker{Now: now} }
 
 // newRoot makes a root, or fails the test.
-func newRoot(t testing.TB, kind certs.KeyType, pathLen int) *certs.Authority {
-	t.Helper()
+func newRoot(tb testing.TB, kind certs.KeyType, pathLen int) *certs.Authority {
+	tb.Helper()
 	root, err := maker().NewRoot(certs.RootProfile{CommonName: "tb.example.com Root CA", Organization: "Example", KeyType: kind, Years: 20, PathLen: pathLen})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return root
 }
 
-func newIssuing(t testing.TB, root *certs.Authority, purpose certs.Purpose) *certs.Authority {
-	t.Helper()
+func newIssuing(tb testing.TB, root *certs.Authority, purpose certs.Purpose) *certs.Authority {
+	tb.Helper()
 	ca, err := root.NewIssuing(certs.IssuingProfile{CommonName: "tb.example.com CA", KeyType: certs.KeyTypeOf(root.Key.Public()), Purpose: purpose})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return ca
 }
 
-func issueServer(t testing.TB, ca *certs.Authority, hosts ...string) *certs.Issued {
-	t.Helper()
+func issueServer(tb testing.TB, ca *certs.Authority, hosts ...string) *certs.Issued {
+	tb.Helper()
 	issued, err := ca.IssueServer(certs.ServerProfile{Hosts: hosts, KeyType: certs.KeyTypeOf(ca.Key.Public()), Days: 397})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return issued
 }

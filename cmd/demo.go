@@ -37,9 +37,10 @@ type demo struct {
 
 // scene is one step: what is told, the command, and how it must end.
 type scene struct {
-	tell string
-	args []string
-	code int
+	tell   string
+	args   []string
+	code   int
+	hidden bool // its output is not part of the story
 }
 
 func runDemo(ctx context.Context, a *app) error {
@@ -76,9 +77,9 @@ func (d *demo) play(ctx context.Context) error {
 func (d *demo) before() []scene {
 	return []scene{
 		{"1. The CA, the server certificate and ThingsBoard's settings:",
-			[]string{"init", "--host", "localhost", "--host", "127.0.0.1"}, exitOK},
-		{"2. Another CA, for the failure at the end (somebody's old ca-root.pem):",
-			[]string{"init", "--host", "localhost", "-C", "old", "-q", "-o", "json"}, exitOK},
+			[]string{"init", "--host", "localhost", "--host", "127.0.0.1"}, exitOK, false},
+		{"2. Another CA, for the failure at the end: somebody's old ca-root.pem.",
+			[]string{"init", "-q", "-C", "old", "--host", "localhost"}, exitOK, true},
 	}
 }
 
@@ -88,11 +89,11 @@ func (d *demo) after() []scene {
 	url := "http://127.0.0.1:" + strconv.Itoa(d.ports.HTTPPort)
 	return []scene{
 		{"4. Register a device by ThingsBoard's REST API, and write its bundle:",
-			[]string{"provision", "meter-1", "--url", url, "--user", sandboxUser}, exitOK},
+			[]string{"provision", "meter-1", "--url", url, "--user", sandboxUser}, exitOK, false},
 		{"5. Prove that the device gets in, with a message that is read back:",
-			[]string{"verify", "meter-1", "--port", port, "--round-trip"}, exitOK},
+			[]string{"verify", "meter-1", "--port", port, "--round-trip"}, exitOK, false},
 		{"6. The same device with the old ca-root.pem. Other tools say \"A TLS error occurred.\" here:",
-			[]string{"verify", "meter-1", "--port", port, "--cafile", "old/ca-root.pem"}, 13},
+			[]string{"verify", "meter-1", "--port", port, "--cafile", "old/ca-root.pem"}, 13, false},
 	}
 }
 
@@ -121,8 +122,12 @@ func (d *demo) run(ctx context.Context, scene scene) error {
 	if code != scene.code {
 		return fmt.Errorf("tbcert %s ended with %d, not %d:\n%s", scene.args[0], code, scene.code, shown.String())
 	}
-	text := strings.ReplaceAll(strings.TrimRight(shown.String(), "\n"), "\n", "\n    ")
-	return d.app.ui.Result("    %s\n", text)
+	if scene.hidden {
+		return nil
+	}
+	text := strings.ReplaceAll(shown.String(), d.dir+"/", "")
+	text = strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n    ")
+	return d.app.ui.Result("    %s\n\n", text)
 }
 
 // inside puts a command into the demo's directory.
@@ -171,5 +176,5 @@ func (d *demo) startSandbox(ctx context.Context) (stop func() error, err error) 
 	if err := json.NewDecoder(reader).Decode(&d.ports); err != nil || !d.ports.OK {
 		return nil, errors.Join(errors.New("the sandbox did not start"), err, stop())
 	}
-	return stop, d.app.ui.Result("    MQTT %d, MQTTS %d, REST %d\n", d.ports.MQTTPort, d.ports.MQTTSPort, d.ports.HTTPPort)
+	return stop, d.app.ui.Result("    MQTT %d, MQTTS %d, REST %d\n\n", d.ports.MQTTPort, d.ports.MQTTSPort, d.ports.HTTPPort)
 }

@@ -44,7 +44,7 @@ func floors() map[string][]string {
 type rule struct {
 	path    string   // import path
 	name    string   // of the function, type or variable; "" is the whole package
-	allowed []string // packages of this module; a trailing /... takes those below
+	allowed []string // packages of this module
 	why     string
 }
 
@@ -159,7 +159,7 @@ func TestNobodyDoesWhatIsAnothersWork(t *testing.T) {
 		for _, file := range p.Syntax {
 			used := imports(file)
 			ast.Inspect(file, func(node ast.Node) bool {
-				check(t, p, name, used, node)
+				check(t, place{p, name, used}, node)
 				return true
 			})
 		}
@@ -180,7 +180,14 @@ func imports(file *ast.File) map[string]string {
 	return used
 }
 
-func check(t *testing.T, p *packages.Package, name string, used map[string]string, node ast.Node) {
+// place is where a node of the code stands.
+type place struct {
+	*packages.Package
+	name string            // of the package, in this module
+	used map[string]string // the imports of its file
+}
+
+func check(t *testing.T, p place, node ast.Node) {
 	t.Helper()
 	var path, selected string
 	switch n := node.(type) {
@@ -188,7 +195,7 @@ func check(t *testing.T, p *packages.Package, name string, used map[string]strin
 		path = strings.Trim(n.Path.Value, `"`)
 	case *ast.SelectorExpr:
 		if local, ok := n.X.(*ast.Ident); ok && local.Obj == nil {
-			path, selected = used[local.Name], n.Sel.Name
+			path, selected = p.used[local.Name], n.Sel.Name
 		}
 	case *ast.KeyValueExpr:
 		if key, ok := n.Key.(*ast.Ident); ok && key.Name == "InsecureSkipVerify" {
@@ -204,8 +211,8 @@ func check(t *testing.T, p *packages.Package, name string, used map[string]strin
 		}
 	}
 	for _, r := range rules() {
-		if path != "" && r.path == path && r.name == selected && !slices.Contains(r.allowed, name) {
-			t.Errorf("%s: %s must not use %s %s: %s", p.Fset.Position(node.Pos()), name, r.path, r.name, r.why)
+		if path != "" && r.path == path && r.name == selected && !slices.Contains(r.allowed, p.name) {
+			t.Errorf("%s: %s must not use %s %s: %s", p.Fset.Position(node.Pos()), p.name, r.path, r.name, r.why)
 		}
 	}
 }

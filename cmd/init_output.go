@@ -94,7 +94,7 @@ func (a *app) tellInit(command *cobra.Command, ws *workspace.Workspace, result *
 		Changed: changed, NewCA: result.NewCA, NewServer: result.NewServer, KeysEncrypted: result.KeysEncrypted,
 		Certificates: a.certificatesOf(result.Site),
 		Fingerprint:  certs.Fingerprint(result.Site.Anchors()[0]),
-		Next:         "tbcert provision NAME…",
+		Next:         a.again("provision NAME"),
 	}
 	if told.Changed == nil {
 		told.Changed = []string{}
@@ -129,7 +129,7 @@ func (a *app) initText(ws *workspace.Workspace, told initResult) string {
 	}
 	text.WriteString(a.certificateTable(told.Certificates))
 	fmt.Fprintf(&text, "\nRoot fingerprint: %s\n", a.ui.Strong(told.Fingerprint))
-	fmt.Fprintf(&text, "Next: give ThingsBoard its certificate as %s says, then\n  tbcert provision meter-1\n", ws.Path(workspace.ServerConf))
+	fmt.Fprintf(&text, "Next: give ThingsBoard its certificate as %s says, then\n  %s\n", ws.Path(workspace.ServerConf), a.again("provision meter-1"))
 	return text.String()
 }
 

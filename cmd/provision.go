@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,7 +74,7 @@ func runProvision(command *cobra.Command, a *app, options *provisionOptions, nam
 	if err := a.resolve(command, s.Settings.Values()); err != nil {
 		return err
 	}
-	devices, err := options.devices(ctx, a, names)
+	devices, err := options.devices(a, names)
 	if err != nil {
 		return invalid(err)
 	}
@@ -103,21 +104,29 @@ func runProvision(command *cobra.Command, a *app, options *provisionOptions, nam
 	if err != nil {
 		return err
 	}
-	defer store.Close()
 	batch.Inventory = store
-	return a.provision(command, batch, devices, func() error { return writeImport(ctx, ws, store) })
+	err = a.provision(command, batch, devices, func() error { return writeImport(ctx, ws, store) })
+	return errors.Join(err, store.Close())
+}
+
+// check refuses flags that make no sense together.
+func (o *provisionOptions) check(names []string) error {
+	switch {
+	case o.credential != provision.CredentialToken:
+		return fmt.Errorf("--credential %s: the kinds are %s", o.credential, provision.CredentialToken)
+	case o.jobs < 1 || o.jobs > maxJobs:
+		return fmt.Errorf("--jobs %d is not between 1 and %d", o.jobs, maxJobs)
+	case (o.from == "") == (len(names) == 0):
+		return errors.New("name the devices, or the file that does with --from (one of the two)")
+	default:
+		return nil
+	}
 }
 
 // devices reads which devices are asked for, from names or a file.
-func (o *provisionOptions) devices(ctx context.Context, a *app, names []string) ([]provision.Device, error) {
-	if o.credential != provision.CredentialToken {
-		return nil, fmt.Errorf("--credential %s: the kinds are %s", o.credential, provision.CredentialToken)
-	}
-	if o.jobs < 1 || o.jobs > maxJobs {
-		return nil, fmt.Errorf("--jobs %d is not between 1 and %d", o.jobs, maxJobs)
-	}
-	if (o.from == "") == (len(names) == 0) {
-		return nil, errors.New("name the devices, or the file that does with --from (one of the two)")
+func (o *provisionOptions) devices(a *app, names []string) ([]provision.Device, error) {
+	if err := o.check(names); err != nil {
+		return nil, err
 	}
 	devices, err := o.read(a, names)
 	if err != nil {
@@ -134,11 +143,9 @@ func (o *provisionOptions) devices(ctx context.Context, a *app, names []string) 
 		if !token.IsZero() {
 			devices[i].Token = token
 		}
-		if devices[i].Profile == "" {
-			devices[i].Profile = o.profile
-		}
+		devices[i].Profile = cmp.Or(devices[i].Profile, o.profile)
 	}
-	return devices, ctx.Err()
+	return devices, nil
 }
 
 func (o *provisionOptions) read(a *app, names []string) ([]provision.Device, error) {

@@ -157,11 +157,11 @@ func (t *provisionTeller) summaryText(summary provision.Summary) string {
 	if summary.Left > 0 {
 		text.WriteString("Run the same command again to go on.\n")
 	}
-	if t.importFile != "" {
+	if t.importFile != "" && summary.Failed == 0 && summary.Left == 0 {
 		fmt.Fprintf(&text, "\nNext: import %s into ThingsBoard (Entities, Devices, +, Import device), giving the\n"+
-			"column ACCESS_TOKEN the type \"Access token\"; then\n  tbcert verify NAME\n", t.importFile)
+			"column ACCESS_TOKEN the type \"Access token\"; then\n  %s\n", t.importFile, t.app.again("verify NAME"))
 	} else if summary.Failed == 0 && summary.Left == 0 {
-		text.WriteString("\nNext: copy each directory to its device; to prove that it gets in,\n  tbcert verify NAME\n")
+		fmt.Fprintf(&text, "\nNext: copy each directory to its device; to prove that it gets in,\n  %s\n", t.app.again("verify NAME"))
 	}
 	return text.String()
 }

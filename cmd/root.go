@@ -37,6 +37,14 @@ func (a *app) workspace() *workspace.Workspace {
 	return workspace.New(settings.Dir(a.global.dir, a.env))
 }
 
+// again is a command line for the same workspace, to be told as the next one.
+func (a *app) again(rest string) string {
+	if a.global.dir == "" {
+		return "tbcert " + rest
+	}
+	return "tbcert -C " + a.global.dir + " " + rest
+}
+
 const rootLong = `tbcert gives a self-hosted ThingsBoard its MQTTS and its devices their access.
 
   tbcert init --host tb.example.com    the CA, the server certificate, ThingsBoard's settings

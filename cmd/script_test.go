@@ -165,16 +165,16 @@ func jsonIs(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// startSandbox ARG…: runs `tbcert sandbox` on free ports until the script's
-// end, and sets MQTT, MQTTS and HTTP to its ports.
+// startSandbox DIR ARG…: runs `tbcert sandbox` for the workspace DIR on free
+// ports until the script's end, and sets MQTT, MQTTS and HTTP to its ports.
 func startSandbox(ts *testscript.TestScript, neg bool, args []string) {
-	if neg {
-		ts.Fatalf("usage: sandbox [ARG...]")
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: sandbox DIR [ARG...]")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	reader, writer := io.Pipe()
 	done := make(chan int, 1)
-	args = append([]string{"sandbox", "-o", "json", "-C", ts.MkAbs("."), "--mqtt-port", "0", "--mqtts-port", "0", "--http-port", "0"}, args...)
+	args = append([]string{"sandbox", "-o", "json", "-C", ts.MkAbs(args[0]), "--mqtt-port", "0", "--mqtts-port", "0", "--http-port", "0"}, args[1:]...)
 	environ := []string{"TBCERT_PASSWORD=" + ts.Getenv("PASSWORD")}
 	go func() {
 		code := cmd.Run(ctx, args, cmd.Process{Out: writer, Err: writer, Environ: environ})

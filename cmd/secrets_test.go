@@ -26,28 +26,28 @@ const (
 // searchForSecrets looks for every secret that a script's run knows, in
 // everything tbcert wrote to its streams, and in every file of a workspace
 // that others can read.
-func searchForSecrets(t testing.TB, workDir string) {
-	t.Helper()
-	secrets := append(secretsBelow(t, workDir), passphraseCanary, tokenCanary, passwordCanary)
+func searchForSecrets(tb testing.TB, workDir string) {
+	tb.Helper()
+	secrets := append(secretsBelow(tb, workDir), passphraseCanary, tokenCanary, passwordCanary)
 	output, err := os.ReadFile(filepath.Join(workDir, ".transcript"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		t.Error(err)
+		tb.Error(err)
 	}
 	for _, secret := range secrets {
 		if bytes.Contains(output, []byte(secret)) {
-			t.Errorf("tbcert wrote the secret %q:\n%s", secret, output)
+			tb.Errorf("tbcert wrote the secret %q:\n%s", secret, output)
 		}
 	}
-	for _, site := range sites(t, workDir) {
-		searchOpenFiles(t, site, secrets)
+	for _, site := range sites(tb, workDir) {
+		searchOpenFiles(tb, site, secrets)
 	}
 }
 
 // sites lists the workspaces below dir.
-func sites(t testing.TB, dir string) []string {
-	t.Helper()
+func sites(tb testing.TB, dir string) []string {
+	tb.Helper()
 	var found []string
-	walk(t, dir, func(path string, _ fs.FileInfo) {
+	walk(tb, dir, func(path string, _ fs.FileInfo) {
 		if filepath.Base(path) == "tbcert.yaml" {
 			found = append(found, filepath.Dir(path))
 		}
@@ -57,21 +57,21 @@ func sites(t testing.TB, dir string) []string {
 
 // searchOpenFiles looks into what tbcert wrote in a workspace and others can
 // read.
-func searchOpenFiles(t testing.TB, site string, secrets []string) {
-	t.Helper()
+func searchOpenFiles(tb testing.TB, site string, secrets []string) {
+	tb.Helper()
 	ours := []string{"ca", "server", "devices", "ca-root.pem", "tbcert.yaml", "inventory.db", "thingsboard-import.csv"}
-	walk(t, site, func(path string, info fs.FileInfo) {
+	walk(tb, site, func(path string, info fs.FileInfo) {
 		name, _ := filepath.Rel(site, path)
 		if info.Mode().Perm()&0o077 == 0 || !slices.Contains(ours, strings.Split(name, string(filepath.Separator))[0]) {
 			return
 		}
 		data, err := os.ReadFile(path)
 		if err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 		for _, secret := range secrets {
 			if bytes.Contains(data, []byte(secret)) {
-				t.Errorf("%s (mode %04o) holds a secret", name, info.Mode().Perm())
+				tb.Errorf("%s (mode %04o) holds a secret", name, info.Mode().Perm())
 			}
 		}
 	})
@@ -84,10 +84,10 @@ var (
 
 // secretsBelow collects the secrets that lie in the files of a script: tokens,
 // the first line of each key, keystore passwords.
-func secretsBelow(t testing.TB, dir string) []string {
-	t.Helper()
+func secretsBelow(tb testing.TB, dir string) []string {
+	tb.Helper()
 	var found []string
-	walk(t, dir, func(path string, _ fs.FileInfo) {
+	walk(tb, dir, func(path string, _ fs.FileInfo) {
 		data, err := os.ReadFile(path)
 		if err != nil {
 			return // a fifo or a file that a script made unreadable
@@ -102,18 +102,18 @@ func secretsBelow(t testing.TB, dir string) []string {
 		case "token":
 			found = append(found, strings.TrimSpace(string(data)))
 		case "thingsboard-import.csv":
-			found = append(found, importedTokens(t, data)...)
+			found = append(found, importedTokens(tb, data)...)
 		}
 	})
 	return slices.DeleteFunc(found, func(s string) bool { return len(s) < 8 })
 }
 
 // importedTokens reads the access tokens of an import file.
-func importedTokens(t testing.TB, data []byte) []string {
-	t.Helper()
+func importedTokens(tb testing.TB, data []byte) []string {
+	tb.Helper()
 	rows, err := csv.NewReader(bytes.NewReader(data)).ReadAll()
 	if err != nil || len(rows) == 0 {
-		t.Errorf("thingsboard-import.csv: %v", err)
+		tb.Errorf("thingsboard-import.csv: %v", err)
 		return nil
 	}
 	column := slices.IndexFunc(rows[0], func(name string) bool { return strings.Contains(strings.ToLower(name), "token") })
@@ -125,8 +125,8 @@ func importedTokens(t testing.TB, data []byte) []string {
 }
 
 // walk visits the regular files below dir.
-func walk(t testing.TB, dir string, visit func(path string, info fs.FileInfo)) {
-	t.Helper()
+func walk(tb testing.TB, dir string, visit func(path string, info fs.FileInfo)) {
+	tb.Helper()
 	err := filepath.Walk(dir, func(path string, info fs.FileInfo, err error) error {
 		if err == nil && info.Mode().IsRegular() && filepath.Base(path) != ".transcript" {
 			visit(path, info)
@@ -134,7 +134,7 @@ func walk(t testing.TB, dir string, visit func(path string, info fs.FileInfo)) {
 		return nil
 	})
 	if err != nil {
-		t.Error(err)
+		tb.Error(err)
 	}
 }
 

@@ -87,11 +87,10 @@ type Origin struct {
 func Resolve(flags *pflag.FlagSet, env Lookup, file map[string][]string) ([]Origin, error) {
 	var origins []Origin
 	for _, key := range Keys() {
-		flag := flags.Lookup(key.Name)
-		if flag == nil || key.Sensitive {
+		if flags.Lookup(key.Name) == nil || key.Sensitive {
 			continue
 		}
-		source, err := fill(flags, flag, key, env, file)
+		source, err := fill(flags, key, env, file)
 		if err != nil {
 			return nil, err
 		}
@@ -100,8 +99,8 @@ func Resolve(flags *pflag.FlagSet, env Lookup, file map[string][]string) ([]Orig
 	return origins, nil
 }
 
-func fill(flags *pflag.FlagSet, flag *pflag.Flag, key Key, env Lookup, file map[string][]string) (Source, error) {
-	if flag.Changed {
+func fill(flags *pflag.FlagSet, key Key, env Lookup, file map[string][]string) (Source, error) {
+	if flags.Changed(key.Name) {
 		return FromFlag, nil
 	}
 	if value, ok := env(key.Env()); ok && value != "" {

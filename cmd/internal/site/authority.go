@@ -38,19 +38,19 @@ func (i *initializer) keepsCA() error {
 	asked := i.request
 	where := i.ws.Path(workspace.RootCert)
 	if asked.Import != nil && !asked.Import.Certificates[0].Equal(i.old.RootCA[0]) {
-		return &Conflict{
+		return &ConflictError{
 			Problem: fmt.Sprintf("this site has a CA already (%s, %s) and %s is another one", where, certs.Fingerprint(i.old.RootCA[0]), asked.Import.CertFile),
 			Fix:     "a CA is never replaced by init, because every device trusts it; use another workspace (-C DIR) for the other CA",
 		}
 	}
 	if asked.Settings.SingleTier && i.old.ServerCA != nil {
-		return &Conflict{
+		return &ConflictError{
 			Problem: "this site has a server CA below its root, and --single-tier asks for none",
 			Fix:     "leave --single-tier away, or use another workspace (-C DIR) for a single-tier site",
 		}
 	}
 	if i.old.ServerCA == nil && !i.result.Site.Settings.SingleTier {
-		return &Conflict{
+		return &ConflictError{
 			Problem: fmt.Sprintf("%s is missing, and the site is not single-tier", i.ws.Path(workspace.ServerCACert)),
 			Fix:     "put the file back from your backup (with its key), or say --single-tier if there never was one",
 		}

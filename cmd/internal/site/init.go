@@ -15,11 +15,11 @@ import (
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
 )
 
-// Conflict says that init was asked for something that would replace a CA:
+// ConflictError says that init was asked for something that would replace a CA:
 // the one thing it never does.
-type Conflict struct{ Problem, Fix string }
+type ConflictError struct{ Problem, Fix string }
 
-func (e *Conflict) Error() string { return e.Problem + ": " + e.Fix }
+func (e *ConflictError) Error() string { return e.Problem + ": " + e.Fix }
 
 // Import is a CA that the user brings.
 type Import struct {
@@ -64,7 +64,7 @@ type initializer struct {
 // Init computes what a workspace needs to be the site that was asked for. It
 // writes nothing. What is there stays, byte for byte, unless it is missing,
 // damaged, expired or differs from what was asked for; a CA is never replaced:
-// a request that needs that is a *Conflict.
+// a request that needs that is a *ConflictError.
 func Init(ws *workspace.Workspace, request Request) (*Result, error) {
 	old, err := Load(ws)
 	if errors.Is(err, ErrNoSite) {

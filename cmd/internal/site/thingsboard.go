@@ -63,11 +63,11 @@ func (i *initializer) keyStoreStands() (password secret.Text, stands bool, err e
 	if err != nil {
 		return secret.Text{}, false, err
 	}
-	held, err := openKeyStore(store, conf)
-	if err != nil {
-		return secret.Text{}, false, nil // missing or damaged: it is made again
+	// One that is missing or damaged is made again.
+	if held, err := openKeyStore(store, conf); err == nil {
+		stands = held.Chain[0].Equal(i.result.Site.Server[0])
 	}
-	return keyStoreSecret(conf), held.Chain[0].Equal(i.result.Site.Server[0]), nil
+	return keyStoreSecret(conf), stands, nil
 }
 
 // keyStoreSecret finds the keystore's password in server/thingsboard.conf.

@@ -201,5 +201,5 @@ func isDir(root *os.Root, name string) bool {
 
 // writeError says what a failed write means for the user.
 func (w *Workspace) writeError(err error) error {
-	return fmt.Errorf("write in %s: %w (nothing was changed)", w.dir, err)
+	return fmt.Errorf("write in %s: %w (no file was changed)", w.dir, err)
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -32,11 +33,15 @@ func lockHolder(dir string) string {
 		if len(fields) < 6 || fields[1] != "FLOCK" || !strings.HasSuffix(fields[5], suffix) {
 			continue
 		}
-		name, err := os.ReadFile("/proc/" + fields[4] + "/comm")
+		pid, err := strconv.Atoi(fields[4])
 		if err != nil {
-			return "process " + fields[4]
+			return unknown
 		}
-		return fmt.Sprintf("process %s (%s)", fields[4], strings.TrimSpace(string(name)))
+		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+		if err != nil {
+			return fmt.Sprintf("process %d", pid)
+		}
+		return fmt.Sprintf("process %d (%s)", pid, strings.TrimSpace(string(name)))
 	}
 	return unknown
 }

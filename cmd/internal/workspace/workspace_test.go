@@ -147,11 +147,13 @@ func TestCommitRefusesWhatIsInTheWay(t *testing.T) {
 	outside := filepath.Join(t.TempDir(), "outside")
 	cases := map[string]func(t *testing.T, dir string){
 		"a directory where the file belongs": func(t *testing.T, dir string) {
+			t.Helper()
 			if err := os.Mkdir(filepath.Join(dir, "token"), 0o700); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"a symbolic link out of the workspace": func(t *testing.T, dir string) {
+			t.Helper()
 			if err := os.Symlink(outside, filepath.Join(dir, "token")); err != nil {
 				t.Fatal(err)
 			}
