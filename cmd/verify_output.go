@@ -102,16 +102,16 @@ func (a *app) reportText(target namedTarget, report verify.Report) string {
 }
 
 func (a *app) checkText(text *strings.Builder, check verify.Check) {
-	mark, took := a.mark(check.Status), ""
+	const before = 29 // columns before the texts
+	took := ""
 	if check.Status != verify.StatusSkip {
-		took = a.ui.Faint(fmt.Sprintf("  %.1f ms", check.Milliseconds))
+		took = fmt.Sprintf("%.1f ms", check.Milliseconds)
 	}
-	fmt.Fprintf(text, "  %s %-10s  %s%s\n", mark, check.ID, check.Detail, took)
-	if check.Cause != "" {
-		fmt.Fprintf(text, "        cause: %s\n", indent(check.Cause))
-	}
-	if check.Fix != "" {
-		fmt.Fprintf(text, "        fix:   %s\n", indent(check.Fix))
+	fmt.Fprintf(text, "  %s %-10s %s  %s\n", a.mark(check.Status), check.ID, a.ui.Faint(fmt.Sprintf("%9s", took)), a.ui.Wrap(check.Detail, before))
+	for _, more := range []struct{ name, text string }{{"cause", check.Cause}, {"fix", check.Fix}} {
+		if more.text != "" {
+			fmt.Fprintf(text, "%*s  %s\n", before-2, more.name+":", a.ui.Wrap(more.text, before))
+		}
 	}
 }
 
@@ -126,9 +126,4 @@ func (a *app) mark(status verify.Status) string {
 	default:
 		return a.ui.Faint("skip")
 	}
-}
-
-// indent keeps the lines of a text under each other.
-func indent(text string) string {
-	return strings.ReplaceAll(text, "\n", "\n               ")
 }

@@ -17,6 +17,7 @@ import (
 	"sync"
 
 	"github.com/fatih/color"
+	"github.com/mitchellh/go-wordwrap"
 	"golang.org/x/term"
 )
 
@@ -126,6 +127,22 @@ func (u *UI) Faint(text string) string { return u.style(u.streams.Out, color.Fai
 
 // Strong is for what must be seen.
 func (u *UI) Strong(text string) string { return u.style(u.streams.Out, color.Bold, text) }
+
+// Wrap breaks a text into lines for a terminal as wide as stdout's, each but the
+// first behind begin spaces: the columns that stand before the text already. Where stdout is no terminal the text stays as it is.
+func (u *UI) Wrap(text string, begin int) string {
+	file, ok := u.streams.Out.(*os.File)
+	if !ok {
+		return text
+	}
+	width, _, err := term.GetSize(int(file.Fd()))
+	const narrowest = 20
+	if err != nil || width-begin < narrowest {
+		return text
+	}
+	wrapped := wordwrap.WrapString(text, uint(width-begin))
+	return strings.ReplaceAll(wrapped, "\n", "\n"+strings.Repeat(" ", begin))
+}
 
 func (u *UI) style(w io.Writer, attribute color.Attribute, text string) string {
 	if u.options.NoColor || !isTerminal(w) {
