@@ -35,7 +35,7 @@ func (o *provisionOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.from, "from", "", "CSV file with the devices (- is stdin): columns name, and optionally token, label, profile")
 	flags.StringVar(&o.credential, "credential", provision.CredentialToken, "kind of credential: token")
 	flags.StringVar(&o.given, "token", "", "the token that the one device must have; a file keeps it out of the shell's history")
-	flags.StringVar(&o.tokenFile, "token-file", "", "file with the token that the one device must have (or TBCERT_TOKEN)")
+	flags.StringVar(&o.tokenFile, "token-file", "", "file with the token that the one device must have")
 	flags.StringVar(&o.profile, "profile", "", "device profile in ThingsBoard (default: the tenant's)")
 	flags.IntVar(&o.jobs, "jobs", provision.DefaultJobs, "devices registered at once")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "tell what would be done, and do nothing")
@@ -132,7 +132,7 @@ func (o *provisionOptions) devices(a *app, names []string) ([]provision.Device, 
 	if err != nil {
 		return nil, err
 	}
-	token, err := o.token(a)
+	token, err := o.token()
 	if err != nil {
 		return nil, err
 	}
@@ -162,9 +162,11 @@ func (o *provisionOptions) read(a *app, names []string) ([]provision.Device, err
 	return provision.ReadManifest(bytes.NewReader(data), o.from)
 }
 
-// token is the token that the one device must have, if one is given.
-func (o *provisionOptions) token(a *app) (secret.Text, error) {
-	token, err := a.token(o.given, o.tokenFile)
+// token is the token that the one device must have, if one is given. It never
+// comes from TBCERT_TOKEN: that is set for verify, and must not become another
+// device's.
+func (o *provisionOptions) token() (secret.Text, error) {
+	token, err := givenToken(o.given, o.tokenFile)
 	if err != nil || token.IsZero() {
 		return token, err
 	}

@@ -74,6 +74,7 @@ func setup(env *testscript.Env) error {
 	env.Setenv("PASSPHRASE", passphraseCanary)
 	env.Setenv("TOKEN", tokenCanary)
 	env.Setenv("PASSWORD", passwordCanary)
+	env.Setenv("APIKEY", apiKeyCanary)
 	env.Setenv("PATH", env.Getenv("PATH")+":/usr/sbin")
 	t, ok := env.T().(testing.TB)
 	if !ok {
@@ -175,7 +176,7 @@ func startSandbox(ts *testscript.TestScript, neg bool, args []string) {
 	reader, writer := io.Pipe()
 	done := make(chan int, 1)
 	args = append([]string{"sandbox", "-o", "json", "-C", ts.MkAbs(args[0]), "--mqtt-port", "0", "--mqtts-port", "0", "--http-port", "0"}, args[1:]...)
-	environ := []string{"TBCERT_PASSWORD=" + ts.Getenv("PASSWORD")}
+	environ := []string{"TBCERT_PASSWORD=" + ts.Getenv("PASSWORD"), "TBCERT_API_KEY=" + ts.Getenv("APIKEY")}
 	go func() {
 		code := cmd.Run(ctx, args, cmd.Process{Out: writer, Err: writer, Environ: environ})
 		_ = writer.Close()

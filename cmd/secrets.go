@@ -90,15 +90,21 @@ func (p *passphrases) parseKey(ctx context.Context, data []byte, file string) (c
 // token is an access token from the command line, else a file, else the
 // environment; the zero Text when there is none.
 func (a *app) token(given, file string) (secret.Text, error) {
+	if given == "" && file == "" {
+		return settings.Secret(a.env, "token"), nil
+	}
+	return givenToken(given, file)
+}
+
+// givenToken is an access token from the command line or a file.
+func givenToken(given, file string) (secret.Text, error) {
 	switch {
 	case given != "" && file != "":
 		return secret.Text{}, errors.New("--token and --token-file exclude each other")
-	case given != "":
-		return secret.New(given), nil
 	case file != "":
 		return readSecretFile("--token-file", file)
 	default:
-		return settings.Secret(a.env, "token"), nil
+		return secret.New(given), nil
 	}
 }
 

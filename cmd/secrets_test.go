@@ -21,6 +21,7 @@ const (
 	passphraseCanary = "canary-Passphrase-5d1f"
 	tokenCanary      = "canaryToken5d1f0000"
 	passwordCanary   = "canary-Password-5d1f"
+	apiKeyCanary     = "tb_canaryKey5d1f0000"
 )
 
 // searchForSecrets looks for every secret that a script's run knows, in
@@ -28,7 +29,7 @@ const (
 // that others can read.
 func searchForSecrets(tb testing.TB, workDir string) {
 	tb.Helper()
-	secrets := append(secretsBelow(tb, workDir), passphraseCanary, tokenCanary, passwordCanary)
+	secrets := append(secretsBelow(tb, workDir), passphraseCanary, tokenCanary, passwordCanary, apiKeyCanary)
 	output, err := os.ReadFile(filepath.Join(workDir, ".transcript"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		tb.Error(err)

@@ -127,9 +127,10 @@ func (o *verifyOptions) targets(a *app, s *site.Site, names []string) ([]namedTa
 	if len(names) == 0 {
 		return []namedTarget{{Target: base}}, o.check(base)
 	}
-	if !base.Login.Username.IsZero() || base.ClientCertificate != nil {
+	if o.token != "" || o.tokenFile != "" || o.username != "" || base.ClientCertificate != nil {
 		return nil, errors.New("a device's bundle holds its credential: give names or a credential, not both")
 	}
+	base.Login = device.Login{} // TBCERT_TOKEN is for a target without a bundle
 	var targets []namedTarget
 	var errs []error
 	for _, name := range names {
