@@ -134,7 +134,9 @@ func (a *Authority) IssueServer(p ServerProfile) (*Issued, error) {
 		template.KeyUsage |= x509.KeyUsageKeyEncipherment // RSA key exchange of TLS 1.2
 	}
 	now := a.Maker.now()
-	template.NotBefore, template.NotAfter = a.period(now, now.AddDate(0, 0, p.Days))
+	// Both ends belong to the period (RFC 5280, 4.1.2.5), so that 397 days and
+	// the day before now are 398 days, the most that browsers and Apple take.
+	template.NotBefore, template.NotAfter = a.period(now, now.AddDate(0, 0, p.Days).Add(-time.Second))
 	cert, err := a.Maker.sign(template, a.Certificate, key.Public(), a.Key)
 	if err != nil {
 		return nil, err
