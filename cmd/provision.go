@@ -102,11 +102,21 @@ func runProvision(command *cobra.Command, a *app, options *provisionOptions, nam
 	}
 	store, err := inventory.Open(ctx, ws.Path(workspace.InventoryFile))
 	if err != nil {
-		return err
+		return unfitInventory(err)
 	}
 	batch.Inventory = store
 	err = a.provision(command, batch, devices, func() error { return writeImport(ctx, ws, store) })
 	return errors.Join(err, store.Close())
+}
+
+// unfitInventory marks an inventory that must not be used as it is: others can
+// read it, it is not ours, or a newer tbcert wrote it.
+func unfitInventory(err error) error {
+	var mode *inventory.ModeError
+	if errors.As(err, &mode) || errors.Is(err, inventory.ErrForeign) || errors.Is(err, inventory.ErrNewer) {
+		return invalid(err)
+	}
+	return err
 }
 
 // check refuses flags that make no sense together.
