@@ -66,9 +66,14 @@ func (b *broker) wrap(conn net.Conn) *link {
 	return &link{Conn: conn, name: "client-" + strconv.FormatUint(b.links.Add(1), 10)}
 }
 
-// gone cleans up after a link.
+// gone cleans up after a link. mochi-mqtt itself keeps a client whose CONNACK
+// could not be sent, and the subscriptions of one whose packet it panicked on.
 func (b *broker) gone(l *link) {
 	b.replace(l)
+	if l.client != nil {
+		b.server.UnsubscribeClient(l.client)
+		b.server.Clients.Delete(l.client.ID)
+	}
 	if l.device != "" {
 		b.store.gone(l.device, l)
 	}

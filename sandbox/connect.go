@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"errors"
+	"math"
 	"strings"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
@@ -14,6 +15,10 @@ var (
 	errRefused = errors.New("the login was refused")
 	errFault   = errors.New("a fault ends the connection")
 )
+
+// maxKeepAlive is the longest keep-alive interval in seconds of which mochi-mqtt
+// can take one and a half: it counts them in 16 bits.
+const maxKeepAlive = math.MaxUint16 / 3 * 2
 
 // A login is what CONNECT said.
 type login struct {
@@ -63,7 +68,8 @@ func (b *broker) OnPacketRead(client *mqtt.Client, packet packets.Packet) (packe
 		packet.ProtocolVersion = 4 // 3 has the same packets
 	}
 	packet.Connect = packets.ConnectParams{
-		ProtocolName: []byte("MQTT"), Clean: true, ClientIdentifier: l.name, Keepalive: packet.Connect.Keepalive,
+		ProtocolName: []byte("MQTT"), Clean: true, ClientIdentifier: l.name,
+		Keepalive: min(packet.Connect.Keepalive, maxKeepAlive),
 	}
 	packet.Properties.SessionExpiryInterval, packet.Properties.SessionExpiryIntervalFlag = 0, false
 	return packet, nil

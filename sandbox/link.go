@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -115,14 +116,28 @@ func (l *listener) start(conn net.Conn, establish listeners.EstablishFn) {
 	l.wg.Go(func() {
 		link.watch = time.AfterFunc(greeting, func() { _ = conn.Close() })
 		defer link.watch.Stop()
-		if err := establish(l.id, link); err != nil {
-			l.log.Debug("a connection ended", "reason", err, "client", link.name)
-		}
+		l.attend(link, establish)
 		l.gone(link)
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		delete(l.links, link)
 	})
+}
+
+// attend serves a connection to its end. mochi-mqtt's decoder panics on some
+// packets, such as a SUBSCRIBE of MQTT 5 that is cut off before its options
+// (https://github.com/mochi-mqtt/server/issues/501): that ends the connection
+// which sent it, and not the process.
+func (l *listener) attend(link *link, establish listeners.EstablishFn) {
+	defer func() {
+		if problem := recover(); problem != nil {
+			l.log.Error("a packet cannot be handled: its connection is closed",
+				"client", link.name, "problem", problem, "stack", string(debug.Stack()))
+		}
+	}()
+	if err := establish(l.id, link); err != nil {
+		l.log.Debug("a connection ended", "reason", err, "client", link.name)
+	}
 }
 
 // Close ends all connections, and waits for that. mochi-mqtt's tell says
