@@ -109,7 +109,7 @@ func (b *broker) ID() string { return "thingsboard" }
 func (b *broker) Provides(event byte) bool {
 	switch event {
 	case mqtt.OnPacketRead, mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnSessionEstablished,
-		mqtt.OnACLCheck, mqtt.OnPublish, mqtt.OnPublished, mqtt.OnPacketEncode:
+		mqtt.OnACLCheck, mqtt.OnPublish, mqtt.OnPacketProcessed, mqtt.OnPacketEncode:
 		return true
 	default:
 		return false
@@ -156,6 +156,7 @@ func subackCodes(codes []byte) []byte {
 
 // OnACLCheck says which filters can be subscribed to. Whether a topic can be
 // published to is decided in OnPublish.
-func (b *broker) OnACLCheck(_ *mqtt.Client, topic string, write bool) bool {
-	return write || subscribable(topic)
+func (b *broker) OnACLCheck(client *mqtt.Client, topic string, write bool) bool {
+	l := linkOf(client)
+	return l != nil && (write || subscribable(topic, l.provision))
 }

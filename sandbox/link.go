@@ -35,7 +35,7 @@ type link struct {
 	device    string // the id of the device; "" for provisioning
 	provision bool
 	previous  *link  // the session that this one replaces
-	after     func() // what is to be done once the PUBACK is sent
+	after     func() // what is to be done once the PUBACK is sent; nil for nothing
 }
 
 // hasCertificate reports whether the client presented a certificate.

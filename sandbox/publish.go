@@ -13,6 +13,7 @@ import (
 var (
 	errUnknownTopic = errors.New("the topic is not ThingsBoard's")
 	errBadPayload   = errors.New("the payload cannot be parsed")
+	errNoField      = errors.New("a field that is needed is not there")
 )
 
 // OnPublish takes a PUBLISH. Whatever it gives, mochi-mqtt forwards nothing:
@@ -33,6 +34,10 @@ func (b *broker) OnPublish(client *mqtt.Client, packet packets.Packet) (packets.
 	case len(packet.Payload) > device.MaxPayload:
 		b.end(l, packets.ErrPacketTooLarge)
 		return packet, packets.ErrRejectPacket
+	case routeOf(packet.TopicName) == routeGateway && !l.provision:
+		// ThingsBoard leaves it at a line in its log when a device is no gateway
+		// (MqttTransportHandler.processPublish).
+		return packet, packets.ErrRejectPacket
 	}
 	err := b.take(l, packet)
 	if err == nil {
@@ -44,21 +49,32 @@ func (b *broker) OnPublish(client *mqtt.Client, packet packets.Packet) (packets.
 // complain answers a PUBLISH that was not taken
 // (MqttTransportHandler.sendResponseForAdaptorErrorOrCloseContext).
 func (b *broker) complain(l *link, packet packets.Packet, err error) error {
-	reason := packets.ErrPayloadFormatInvalid
-	isUnknown := errors.Is(err, errUnknownTopic)
-	if isUnknown {
-		reason = packets.ErrTopicNameInvalid
+	reason := reasonOf(err)
+	isBadPayload := errors.Is(err, errBadPayload)
+	if l.provision && !isBadPayload { // acknowledged and then ended (processProvisionSessionMsg)
+		l.after = func() { b.end(l, reason) }
 	}
-	takesReason := l.client.Properties.ProtocolVersion == 5 && packet.FixedHeader.Qos > 0
 	switch {
-	case l.provision: // does this or nothing
-	case takesReason:
+	case l.client.Properties.ProtocolVersion == 5 && packet.FixedHeader.Qos > 0:
 		return reason
-	case isUnknown:
+	case !isBadPayload:
 		return packets.CodeSuccessIgnore
+	default:
+		b.end(l, reason)
+		return packets.ErrRejectPacket
 	}
-	b.end(l, reason)
-	return packets.ErrRejectPacket
+}
+
+// reasonOf is what MQTT 5 is told.
+func reasonOf(err error) packets.Code {
+	switch {
+	case errors.Is(err, errUnknownTopic):
+		return packets.ErrTopicNameInvalid
+	case errors.Is(err, errNoField):
+		return packets.ErrImplementationSpecificError
+	default:
+		return packets.ErrPayloadFormatInvalid
+	}
 }
 
 // take does what a PUBLISH is for.
@@ -91,11 +107,13 @@ func (b *broker) take(l *link, packet packets.Packet) error {
 	return nil
 }
 
-// OnPublished comes after the PUBACK.
-func (b *broker) OnPublished(client *mqtt.Client, _ packets.Packet) {
-	if l := linkOf(client); l != nil && l.after != nil {
-		after := l.after
-		l.after = nil
-		after()
+// OnPacketProcessed comes after the PUBACK.
+func (b *broker) OnPacketProcessed(client *mqtt.Client, _ packets.Packet, err error) {
+	l := linkOf(client)
+	if l == nil || l.after == nil || err != nil {
+		return
 	}
+	after := l.after
+	l.after = nil
+	after()
 }

@@ -11,6 +11,7 @@ import (
 	paho "github.com/eclipse/paho.mqtt.golang/packets"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	mochi "github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/tbcert/tbcert/sandbox"
 )
@@ -44,6 +45,7 @@ func TestPublish(t *testing.T) {
 		{name: "provisioning by a device", topic: "/provision/request", payload: `{}`},
 		{name: "claim", topic: "v1/devices/me/claim", payload: `{}`},
 		{name: "RPC answer", topic: "v1/devices/me/rpc/response/3", payload: `{}`},
+		{name: "RPC, short", topic: "v2/r/req/3", payload: `{}`},
 		{name: "broken", topic: "v1/devices/me/telemetry", payload: `{"a":`, closes: true},
 		{name: "null", topic: "v1/devices/me/telemetry", payload: `null`, closes: true},
 		{name: "a number", topic: "v1/devices/me/telemetry", payload: `5`, closes: true},
@@ -162,6 +164,34 @@ func TestNoMessageCrosses(t *testing.T) {
 	spy.wantOpen()
 }
 
+// TestFilters has what ThingsBoard takes of a device and for provisioning.
+func TestFilters(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	owner, guest := w.dial(t).logIn(token), w.dial(t).logIn("provision")
+	for filter, want := range map[string][2]byte{
+		"v1/devices/me/attributes/response/+": {1, 0x80}, "v1/devices/me/rpc/response/+": {1, 0x80}, "v2/r/req/+": {1, 0x80}, "v2/r/res/j/+": {1, 0x80},
+		"v2/fw/response/+/chunk/+": {1, 0x80}, "v2/sw/error": {1, 0x80}, "v1/gateway/rpc": {1, 0x80}, "v1/gateway/attributes/response": {1, 0x80},
+		"/provision/response": {0x80, 1}, "v1/gateway/telemetry": {0x80, 0x80}, "v2/t": {0x80, 0x80}, "+": {0x80, 0x80},
+	} {
+		if got := [2]byte{owner.subscribed(filter), guest.subscribed(filter)}; got != want {
+			t.Errorf("%s: got % x, want % x", filter, got, want)
+		}
+	}
+}
+
+// TestGatewayTopics of a device that is no gateway: ThingsBoard says nothing.
+func TestGatewayTopics(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	p := w.dial(t).logIn(token)
+	p.publish("v1/gateway/telemetry", `{"x":[{"a":1}]}`)
+	p.wantOpen() // the PINGRESP is the first that comes
+	if stored := w.Telemetry("meter-1"); len(stored) > 0 {
+		t.Errorf("stored %v", stored)
+	}
+}
+
 func TestProvisionSession(t *testing.T) {
 	t.Parallel()
 	w := start(t)
@@ -173,12 +203,54 @@ func TestProvisionSession(t *testing.T) {
 	if want := `{"errorMsg":"Provision data was not found!","status":"NOT_FOUND"}`; string(got.Payload) != want {
 		t.Errorf("got %s", got.Payload)
 	}
-	p.publish("/provision/request", `{"deviceName":"x","provisionDeviceKey":"k"}`)
-	p.wantClosed()
+}
 
-	p = w.dial(t).logIn("provision")
-	p.publish("v1/devices/me/telemetry", `{"a":1}`)
-	p.wantClosed()
+// TestBadProvisionRequests acknowledges what it then closes for, but not what it
+// cannot parse.
+func TestBadProvisionRequests(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	for _, row := range []struct {
+		name, topic, payload string
+		isAcknowledged       bool
+		v5                   string // what comes after CONNACK
+	}{
+		{"no secret", "/provision/request", `{"provisionDeviceKey":"k"}`, true, "\x40\x03\x00\x07\x83\xe0\x02\x83\x00"},
+		{"null as key", "/provision/request", `{"provisionDeviceKey":null,"provisionDeviceSecret":"s"}`, true, "\x40\x03\x00\x07\x83\xe0\x02\x83\x00"},
+		{"other topic", "v1/devices/me/telemetry", `{"a":1}`, true, "\x40\x03\x00\x07\x90\xe0\x02\x90\x00"},
+		{"gateway's topic", "v1/gateway/telemetry", `{}`, true, "\x40\x03\x00\x07\x90\xe0\x02\x90\x00"},
+		{"broken", "/provision/request", `{`, false, "\x40\x03\x00\x07\x99"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			p := w.dial(t).logIn("provision")
+			p.publish(row.topic, row.payload)
+			if row.isAcknowledged {
+				receive[*paho.PubackPacket](p)
+			}
+			p.wantClosed()
+
+			p = w.dial(t)
+			p.logInV5(connect("provision"))
+			var packet bytes.Buffer
+			five := mochi.Packet{
+				FixedHeader: mochi.FixedHeader{Type: mochi.Publish, Qos: 1}, ProtocolVersion: 5,
+				TopicName: row.topic, PacketID: 7, Payload: []byte(row.payload),
+			}
+			if err := five.PublishEncode(&packet); err != nil {
+				t.Fatal(err)
+			}
+			p.Write(packet.Bytes())
+			if got := p.bytes(len(row.v5)); string(got) != row.v5 {
+				t.Errorf("got % x, want % x", got, row.v5)
+			}
+			if row.isAcknowledged {
+				p.wantClosed()
+			} else {
+				p.wantOpen()
+			}
+		})
+	}
 }
 
 func TestTelemetryIsBounded(t *testing.T) {

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -72,8 +73,10 @@ func (b *broker) provision(l *link, payload []byte) error {
 		return fmt.Errorf("%w: %w", errBadPayload, err)
 	}
 	for _, name := range []string{"provisionDeviceKey", "provisionDeviceSecret"} {
-		if value, ok := asked[name].(string); !ok || value == "" {
-			return fmt.Errorf("%w: %q is missing", errBadPayload, name)
+		switch asked[name].(type) {
+		case string, json.Number, bool: // each has a text for Gson
+		default:
+			return fmt.Errorf("%w: %q", errNoField, name)
 		}
 	}
 	l.after = func() {

@@ -7,6 +7,13 @@ import (
 	"github.com/tbcert/tbcert/thingsboard/device"
 )
 
+// Topics that are of no effect here, and not in package device (MqttTopics).
+const (
+	topicGateway          = "v1/gateway"
+	topicRPCRequestShort  = "v2/r/req/"
+	topicRPCResponseShort = "v2/r/res/"
+)
+
 // A route is what a topic is for.
 type route int
 
@@ -16,6 +23,7 @@ const (
 	routeAttributes
 	routeRequest   // for attributes
 	routeAccepted  // known to ThingsBoard, and of no effect here
+	routeGateway   // for gateways, of which there are none here
 	routeProvision // for a session that may do nothing else
 )
 
@@ -32,7 +40,10 @@ func routeOf(topic string) route {
 		return routeProvision
 	}
 	switch {
-	case strings.HasPrefix(topic, device.TopicRPCRequestPrefix), strings.HasPrefix(topic, device.TopicRPCResponsePrefix):
+	case strings.HasPrefix(topic, topicGateway):
+		return routeGateway
+	case strings.HasPrefix(topic, device.TopicRPCRequestPrefix), strings.HasPrefix(topic, device.TopicRPCResponsePrefix),
+		strings.HasPrefix(topic, topicRPCRequestShort), strings.HasPrefix(topic, topicRPCResponseShort):
 		return routeAccepted
 	case requestOf(topic) != request{}:
 		return routeRequest
@@ -62,14 +73,20 @@ func requestOf(topic string) request {
 	return request{}
 }
 
-// subscribable reports whether ThingsBoard has such a topic for devices to
-// subscribe to (MqttTransportHandler.processSubscribe).
-func subscribable(filter string) bool {
+// subscribable reports whether ThingsBoard takes a subscription of a device, or
+// of a session for provisioning (MqttTransportHandler.processSubscribe). Topics
+// of gateways and of over-the-air updates are among them; nothing comes on those.
+func subscribable(filter string, isProvision bool) bool {
+	if isProvision {
+		return filter == device.TopicProvisionResponse
+	}
 	return slices.Contains([]string{
 		device.TopicAttributes, device.TopicAttributesShort, device.TopicAttributesShortJSON,
 		device.TopicAttributesResponses,
 		device.TopicAttributesResponsePrefixShort + "+", device.TopicAttributesResponsePrefixShortJSON + "+",
-		device.TopicRPCRequests, device.TopicRPCResponsePrefix + "+",
-		device.TopicProvisionResponse,
+		device.TopicRPCRequests, topicRPCRequestShort + "+", topicRPCRequestShort + "j/+",
+		device.TopicRPCResponsePrefix + "+", topicRPCResponseShort + "+", topicRPCResponseShort + "j/+",
+		device.TopicGatewayAttributes, topicGateway + "/attributes/response", topicGateway + "/rpc",
+		"v2/fw/response/+/chunk/+", "v2/fw/error", "v2/sw/response/+/chunk/+", "v2/sw/error",
 	}, filter)
 }
