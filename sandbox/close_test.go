@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -75,6 +76,54 @@ func TestCloseLeavesNothing(t *testing.T) {
 	}
 	if err := w.Close(); err != nil {
 		t.Errorf("the second Close: %v", err)
+	}
+}
+
+// TestCloseWaitsForCalls has a call that runs, and that Close cannot interrupt:
+// it asks for the time.
+func TestCloseWaitsForCalls(t *testing.T) {
+	t.Parallel()
+	var isArmed, isDone atomic.Bool
+	entered, release := make(chan struct{}), make(chan struct{})
+	w := start(t, func(config *sandbox.Config) {
+		config.Now = func() time.Time {
+			if isArmed.CompareAndSwap(true, false) {
+				close(entered)
+				<-release
+				isDone.Store(true)
+			}
+			return time.Now()
+		}
+	})
+	isArmed.Store(true)
+	conn, err := net.Dial("tcp", w.HTTPAddr().String())
+	p := newPeer(t, conn, err)
+	if _, err := p.Write([]byte("GET /api/system/info HTTP/1.1\r\nHost: x\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	<-entered
+	closed := make(chan bool)
+	go func() {
+		w.Close()
+		closed <- isDone.Load()
+	}()
+	for err := error(nil); err == nil; { // until Close has begun
+		var conn net.Conn
+		if conn, err = net.Dial("tcp", w.HTTPAddr().String()); err == nil {
+			conn.Close()
+		}
+	}
+	for range 100 { // MQTT is closed after it
+		conn, err := net.Dial("tcp", w.MQTTAddr().String())
+		if err != nil {
+			t.Error("Close goes on while a call runs")
+			break
+		}
+		conn.Close()
+	}
+	close(release)
+	if !<-closed {
+		t.Error("Close was done before the call")
 	}
 }
 

@@ -39,7 +39,8 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	for i := range devices / 2 {
 		id := w.find(t, fmt.Sprint("many-", i))
-		change := `{"deviceId":{"id":"` + id + `"},"credentialsType":"ACCESS_TOKEN","credentialsId":"canary0moved` + fmt.Sprint(i) + `"}`
+		credentials := w.do(t, "GET", "/api/device/"+id+"/credentials", "")["id"].(object)["id"].(string)
+		change := `{"id":{"id":"` + credentials + `"},"deviceId":{"id":"` + id + `"},"credentialsType":"ACCESS_TOKEN","credentialsId":"canary0moved` + fmt.Sprint(i) + `"}`
 		w.do(t, "POST", "/api/device/credentials", change)
 		w.as(apiKey).call(t, "DELETE /api/device/"+id, "", 200)
 	}

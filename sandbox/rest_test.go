@@ -208,9 +208,17 @@ func TestCredentialsAndDeletionEndTheSession(t *testing.T) {
 	id := w.find(t, "meter-1")
 	p := w.dial(t)
 	p.logInV5(connect(token))
-	change := func(token string) string {
-		return `{"deviceId":{"id":"` + id + `","entityType":"DEVICE"},"credentialsType":"ACCESS_TOKEN","credentialsId":"` + token + `"}`
+	credentials := w.do(t, "GET", "/api/device/"+id+"/credentials", "")["id"].(object)["id"].(string)
+	changeOf := func(which, token string) string {
+		return `{` + which + `"deviceId":{"id":"` + id + `","entityType":"DEVICE"},"credentialsType":"ACCESS_TOKEN","credentialsId":"` + token + `"}`
 	}
+	change := func(token string) string { return changeOf(`"id":{"id":"`+credentials+`"},`, token) }
+	for which, message := range map[string]string{
+		"": "Credentials for this device are already specified!", `"id":{"id":"` + id + `"},`: "Unable to update non-existent device credentials!",
+	} {
+		wantError(t, w.as(apiKey).call(t, "POST /api/device/credentials", changeOf(which, "canary0changed"), 400), refusal{400, 31, message})
+	}
+	p.wantOpen()
 	wantError(t, w.as(apiKey).call(t, "POST /api/device/credentials", change(token2), 400), refusal{400, 31, "Specified credentials are already registered!"})
 	w.do(t, "POST", "/api/device/credentials", change(token)) // no change
 	p.wantOpen()
@@ -319,31 +327,44 @@ func TestRootDownload(t *testing.T) {
 func TestBulkImport(t *testing.T) {
 	t.Parallel()
 	w := start(t)
-	mapping := `"mapping":{"columns":[{"type":"NAME"},{"type":"TYPE"},{"type":"LABEL"},{"type":"ACCESS_TOKEN"}],"delimiter":",","header":true,"update":true}`
-	p := w.dial(t).logIn(token2)
-	got := w.do(t, "POST", "/api/device/bulk_import", `{"file":"name,type,label,token\nn1,gas,\"a, b\",canary0n1\nmeter-2,water,new,canary0m2\nn2,gas,,`+token+`\nn3\n",`+mapping+`}`)
-	want := object{"created": 1.0, "updated": 1.0, "errors": 2.0, "errorsList": []any{
-		"Line 4: Specified credentials are already registered!", "Line 5: There are 1 values for 4 columns",
+	mapping := `"mapping":{"columns":[{"type":"NAME"},{"type":"TYPE"},{"type":"LABEL"},{"type":"ACCESS_TOKEN"}],"delimiter":",","header":true,"update":false}`
+	p, kept := w.dial(t).logIn(token2), w.dial(t).logIn(token)
+	got := w.do(t, "POST", "/api/device/bulk_import",
+		`{"file":"name,type,label,token\nn1,gas,\"a, b\",canary0n1\nmeter-2,,new,canary0m2\nn2,gas,,`+token+`\nn3\nmeter-1,,\n,,,\n",`+mapping+`}`)
+	want := object{"created": 2.0, "updated": 2.0, "errors": 2.0, "errorsList": []any{
+		"Line 4: Specified credentials are already registered!", "Line 7: Device name should be specified!",
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 	p.wantClosed()
+	kept.wantOpen()
 	w.dial(t).logIn("canary0n1")
 	w.dial(t).logIn("canary0m2")
-	if devices := w.Devices(); len(devices) != 3 || devices[2].Label != "a, b" || devices[1].Label != "new" {
-		t.Errorf("got %v", devices)
+	var devices []string
+	for _, device := range w.Devices() {
+		devices = append(devices, device.Name+"|"+device.Type+"|"+device.Label)
 	}
+	if diff := cmp.Diff([]string{"meter-1|default|Cellar", "meter-2|water|new", "n1|gas|a, b", "n3|default|"}, devices); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestBulkImportIsReadBefore has texts that cannot be read, of which nothing is
+// imported.
+func TestBulkImportIsReadBefore(t *testing.T) {
+	t.Parallel()
+	w := start(t)
 	for _, body := range []string{
 		`{"file":"a","mapping":{"columns":[{"type":"X509"}]}}`,
-		`{"file":"\"","mapping":{"columns":[{"type":"NAME"}]}}`,
+		`{"file":"a\n\"","mapping":{"columns":[{"type":"NAME"}]}}`,
 		`{"file":"a","mapping":{"columns":[{"type":"NAME"}],"delimiter":"\""}}`,
+		`{"file":"a\nb,c","mapping":{"columns":[{"type":"NAME"}]}}`,
 	} {
 		w.as(apiKey).call(t, "POST /api/device/bulk_import", body, 400)
 	}
-	without := w.do(t, "POST", "/api/device/bulk_import", `{"file":"meter-1","mapping":{"columns":[{"type":"NAME"}]}}`)
-	if without["errors"] != 1.0 {
-		t.Errorf("got %v", without)
+	if devices := w.Devices(); len(devices) != 2 {
+		t.Errorf("got %v", devices)
 	}
 }
 

@@ -44,8 +44,7 @@ type web struct {
 	key              []byte // signs logins; new with every start
 
 	server  *http.Server
-	running sync.WaitGroup // serve
-	calls   sync.RWMutex   // held for reading by every call that runs
+	running sync.WaitGroup // serve, and every connection
 }
 
 // A call does what a request asks for. Its answer goes out as JSON; nil is an
@@ -62,6 +61,7 @@ func newWeb(store *store, broker *broker, config Config) (*web, error) {
 	}
 	w.server = &http.Server{
 		Handler:           w.bounded(w.routes()),
+		ConnState:         w.count,
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout, IdleTimeout: idleTimeout,
 		ErrorLog: slog.NewLogLogger(config.Log.Handler(), slog.LevelDebug),
 	}
@@ -111,20 +111,28 @@ func (w *web) serve(socket net.Listener) {
 	})
 }
 
-// close ends all connections, and waits for the calls that run.
+// count counts the connections. A new one is counted by serve itself, so none
+// comes once that has ended.
+func (w *web) count(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		w.running.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		w.running.Done()
+	default:
+	}
+}
+
+// close ends all connections, and waits for them and for the calls that run.
 func (w *web) close() error {
 	err := w.server.Close()
 	w.running.Wait()
-	w.calls.Lock()
-	defer w.calls.Unlock()
 	return err
 }
 
-// bounded limits the body, and lets close wait for the call.
+// bounded limits the body.
 func (w *web) bounded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
-		w.calls.RLock()
-		defer w.calls.RUnlock()
 		if r.ContentLength > maxBody {
 			w.refuse(out, tooLarge())
 			return

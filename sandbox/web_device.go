@@ -175,14 +175,30 @@ func (w *web) saveCredentials(r *http.Request) (any, error) {
 	if it.DeviceID == nil {
 		return nil, badParameter("Device credentials should be assigned to device!")
 	}
-	session, err := w.store.setToken(it.DeviceID.ID, it.CredentialsID)
+	found, _, err := w.store.device(it.DeviceID.ID)
+	if err != nil {
+		return nil, err
+	}
+	if err := it.names(found); err != nil {
+		return nil, err
+	}
+	session, err := w.store.setToken(found.id, it.CredentialsID)
 	if err != nil {
 		return nil, err
 	}
 	w.end(session)
-	changed, token, err := w.store.device(it.DeviceID.ID)
-	if err != nil {
-		return nil, err
+	return credentialsOf(found, secret.New(it.CredentialsID)), nil
+}
+
+// names wants the id of the credentials that a device has: without one they
+// would be its second (DeviceCredentialsDataValidator).
+func (c credentialsJSON) names(e entry) error {
+	switch {
+	case c.ID == nil:
+		return badParameter("Credentials for this device are already specified!")
+	case c.ID.ID != e.credentials:
+		return badParameter("Unable to update non-existent device credentials!")
+	default:
+		return nil
 	}
-	return credentialsOf(changed, token), nil
 }

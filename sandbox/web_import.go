@@ -1,10 +1,9 @@
 package sandbox
 
 import (
+	"cmp"
 	"encoding/csv"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"unicode/utf8"
@@ -12,7 +11,9 @@ import (
 	"github.com/tbcert/tbcert/certs/secret"
 )
 
-// An importJSON asks for a bulk import (BulkImportRequest).
+// An importJSON asks for a bulk import (BulkImportRequest). ThingsBoard's
+// "update" is about attributes and telemetry only, which are not imported here:
+// the device of a line is updated whatever it says.
 type importJSON struct {
 	File    string `json:"file"`
 	Mapping struct {
@@ -21,7 +22,6 @@ type importJSON struct {
 		} `json:"columns"`
 		Delimiter string `json:"delimiter"`
 		Header    bool   `json:"header"`
-		Update    bool   `json:"update"`
 	} `json:"mapping"`
 }
 
@@ -33,8 +33,9 @@ type importResult struct {
 	ErrorsList []string `json:"errorsList"`
 }
 
-// bulkImport creates the devices of a CSV text. A line that fails does not stop
-// the others.
+// bulkImport creates the devices of a CSV text. The text is read whole before,
+// and a line that fails then does not stop the others
+// (AbstractBulkImportService).
 func (w *web) bulkImport(r *http.Request) (any, error) {
 	var it importJSON
 	if err := body(r, &it); err != nil {
@@ -43,35 +44,27 @@ func (w *web) bulkImport(r *http.Request) (any, error) {
 	if err := it.check(); err != nil {
 		return nil, err
 	}
-	reader := csv.NewReader(strings.NewReader(it.File))
-	reader.FieldsPerRecord = -1
-	if it.Mapping.Delimiter != "" {
-		reader.Comma, _ = utf8.DecodeRuneInString(it.Mapping.Delimiter)
+	lines, err := it.lines()
+	if err != nil {
+		return nil, err
 	}
 	result := importResult{ErrorsList: []string{}}
-	for isFirst := true; ; isFirst = false {
-		fields, err := reader.Read()
-		if errors.Is(err, io.EOF) {
-			return result, nil
-		}
-		if err != nil {
-			return nil, badParameter("The file is not the CSV that the mapping describes")
-		}
-		if isFirst && it.Mapping.Header {
+	for i, fields := range lines {
+		if i == 0 && it.Mapping.Header {
 			continue
 		}
-		line, _ := reader.FieldPos(0)
-		isNew, err := w.importLine(it, fields)
+		isNew, err := w.importDevice(it.device(fields))
 		switch {
 		case err != nil:
 			result.Errors++
-			result.ErrorsList = append(result.ErrorsList, fmt.Sprintf("Line %d: %s", line, err))
+			result.ErrorsList = append(result.ErrorsList, fmt.Sprintf("Line %d: %s", i+1, err))
 		case isNew:
 			result.Created++
 		default:
 			result.Updated++
 		}
 	}
+	return result, nil
 }
 
 // check takes the columns that the sandbox knows.
@@ -86,14 +79,48 @@ func (it importJSON) check() error {
 	return nil
 }
 
-// importLine creates the device of a line, or updates it when that is asked for.
-func (w *web) importLine(it importJSON, fields []string) (isNew bool, err error) {
-	device, err := it.device(fields)
-	if err != nil {
-		return false, err
+// lines are the lines of the text. One may be shorter than the mapping.
+func (it importJSON) lines() ([][]string, error) {
+	reader := csv.NewReader(strings.NewReader(it.File))
+	reader.FieldsPerRecord = -1
+	if it.Mapping.Delimiter != "" {
+		reader.Comma, _ = utf8.DecodeRuneInString(it.Mapping.Delimiter)
 	}
+	lines, err := reader.ReadAll()
+	if err != nil { // which quotes nothing, but counts otherwise than ThingsBoard
+		return nil, badParameter("The file is not the CSV that the mapping describes")
+	}
+	for i, fields := range lines {
+		if len(fields) > len(it.Mapping.Columns) {
+			return nil, badParameter(fmt.Sprintf("Line %d: there are %d values for %d columns", i+1, len(fields), len(it.Mapping.Columns)))
+		}
+	}
+	return lines, nil
+}
+
+// device is what a line says; an empty value is one that is not there.
+func (it importJSON) device(fields []string) Device {
+	var device Device
+	for i, value := range fields {
+		switch it.Mapping.Columns[i].Type {
+		case "NAME":
+			device.Name = value
+		case "TYPE":
+			device.Type = value
+		case "LABEL":
+			device.Label = value
+		case accessToken:
+			device.Token = secret.New(value)
+		}
+	}
+	return device
+}
+
+// importDevice creates a device, or updates the one of its name: what the line
+// does not say stays.
+func (w *web) importDevice(device Device) (isNew bool, err error) {
 	existing, err := w.store.named(device.Name)
-	if err != nil || !it.Mapping.Update {
+	if err != nil {
 		_, err := w.store.create(device)
 		return true, err
 	}
@@ -104,27 +131,7 @@ func (w *web) importLine(it importJSON, fields []string) (isNew bool, err error)
 		}
 		w.end(session)
 	}
+	device.Label = cmp.Or(device.Label, existing.label)
 	_, err = w.store.update(existing.id, device)
 	return false, err
-}
-
-// device is what a line says.
-func (it importJSON) device(fields []string) (Device, error) {
-	var device Device
-	if len(fields) < len(it.Mapping.Columns) {
-		return device, badParameter(fmt.Sprintf("There are %d values for %d columns", len(fields), len(it.Mapping.Columns)))
-	}
-	for i, column := range it.Mapping.Columns {
-		switch column.Type {
-		case "NAME":
-			device.Name = fields[i]
-		case "TYPE":
-			device.Type = fields[i]
-		case "LABEL":
-			device.Label = fields[i]
-		case accessToken:
-			device.Token = secret.New(fields[i])
-		}
-	}
-	return device, nil
 }
