@@ -1,19 +1,24 @@
 package workspace
 
 import (
+	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 )
 
 // The two names under which changes wait. A stage is being written and may be
-// thrown away; a committed stage is decided and must be carried out.
+// thrown away; a committed stage is decided and must be carried out. In either,
+// removeFile lists the files that are to go, as JSON.
 const (
-	stageDir  = ".tbcert-stage"
-	commitDir = ".tbcert-commit"
+	stageDir   = ".tbcert-stage"
+	commitDir  = ".tbcert-commit"
+	removeFile = ".remove"
 )
 
 // Commit makes all files appear, or none. It needs the lock.
@@ -76,11 +81,31 @@ func (w *Workspace) recover() error {
 	return nil
 }
 
-// differing keeps the files that are not on the disk as they should be.
+// differing keeps the files that are not on the disk as they should be. Files
+// of one directory that follow each other cost one look at it when it is new.
 func differing(root *os.Root, files []File) ([]File, error) {
-	var kept []File
+	kept := make([]File, 0, len(files))
+	missing := ""
 	for _, file := range files {
-		same, err := isSame(root, file)
+		dir := path.Dir(file.Name)
+		if dir == missing {
+			kept = addMissing(kept, file)
+			continue
+		}
+		info, err := root.Lstat(file.Name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			if _, err := root.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+				missing = dir
+			}
+			kept = addMissing(kept, file)
+			continue
+		case err != nil:
+			return nil, err
+		case !info.Mode().IsRegular():
+			return nil, fmt.Errorf("%s is in the way: it is not a regular file", file.Name)
+		}
+		same, err := isSame(root, file, info)
 		if err != nil {
 			return nil, err
 		}
@@ -91,18 +116,18 @@ func differing(root *os.Root, files []File) ([]File, error) {
 	return kept, nil
 }
 
-func isSame(root *os.Root, file File) (bool, error) {
-	info, err := root.Lstat(file.Name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+// addMissing adds a file that is not on the disk, unless it is not to be there.
+func addMissing(kept []File, file File) []File {
+	if file.Remove {
+		return kept
 	}
-	if err != nil {
-		return false, err
-	}
-	if !info.Mode().IsRegular() {
-		return false, fmt.Errorf("%s is in the way: it is not a regular file", file.Name)
-	}
-	if info.Mode() != file.mode() || info.Size() != int64(len(file.Data)) {
+	return append(kept, file)
+}
+
+// isSame reports whether a file is on the disk as it should be. One that is
+// written as it goes is taken for another.
+func isSame(root *os.Root, file File, info fs.FileInfo) (bool, error) {
+	if file.Remove || file.Write != nil || info.Mode() != file.mode() || info.Size() != int64(len(file.Data)) {
 		return false, nil
 	}
 	data, err := root.ReadFile(file.Name)
@@ -121,33 +146,74 @@ func stage(root *os.Root, files []File) error {
 	defer staged.Close()
 	sync := newSyncer(staged, len(files))
 	defer sync.close()
+	if err := sync.findMask(); err != nil {
+		return err
+	}
+	var removed []string
 	for _, file := range files {
+		if file.Remove {
+			removed = append(removed, file.Name)
+			continue
+		}
 		if err := sync.makeDir(path.Dir(file.Name)); err != nil {
 			return err
 		}
-		if err := writeNew(staged, file, sync); err != nil {
+		if err := writeNew(file, sync); err != nil {
 			return err
 		}
+	}
+	if err := stageRemoved(sync, removed); err != nil {
+		return err
 	}
 	return sync.flush()
 }
 
-// writeNew makes one file, its mode set before its first byte, and hands it
-// over to be synced and closed.
-func writeNew(staged *os.Root, file File, sync *syncer) error {
-	f, err := staged.OpenFile(file.Name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|openNoFollow, file.mode())
+// stageRemoved writes the list of files that are to go, if there are any.
+func stageRemoved(sync *syncer, removed []string) error {
+	if len(removed) == 0 {
+		return nil
+	}
+	list, err := json.Marshal(removed)
+	if err != nil {
+		return err
+	}
+	if err := sync.makeDir("."); err != nil {
+		return err
+	}
+	return writeNew(File{Name: removeFile, Data: list, Secret: true}, sync)
+}
+
+// writeNew makes one file in the directory made last, its mode set before its
+// first byte, and hands it over to be synced and closed.
+func writeNew(file File, sync *syncer) error {
+	mode := file.mode()
+	f, err := sync.dir.OpenFile(path.Base(file.Name), os.O_WRONLY|os.O_CREATE|os.O_EXCL|openNoFollow, mode)
 	if err != nil {
 		return err
 	}
 	// Chmod past the umask: a root certificate that a service cannot read
 	// is as bad as a key that it can.
-	if err := f.Chmod(file.mode()); err != nil {
-		return errors.Join(err, f.Close())
+	if mode&sync.mask != 0 {
+		if err := f.Chmod(mode); err != nil {
+			return errors.Join(err, f.Close())
+		}
 	}
-	if _, err := f.Write(file.Data); err != nil {
+	if err := writeData(f, file); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	return sync.take(f)
+}
+
+func writeData(f *os.File, file File) error {
+	if file.Write == nil {
+		_, err := f.Write(file.Data)
+		return err
+	}
+	buffer := bufio.NewWriterSize(f, 256<<10)
+	if err := file.Write(buffer); err != nil {
+		return err
+	}
+	return buffer.Flush()
 }
 
 // rollForward carries out a committed stage: it can stop anywhere and be
@@ -160,12 +226,41 @@ func rollForward(root *os.Root) error {
 	if err != nil {
 		return err
 	}
-	for _, dir := range touched {
+	emptied, err := removeListed(root)
+	if err != nil {
+		return err
+	}
+	for _, dir := range append(touched, emptied...) {
 		if err := syncDir(root, dir); err != nil {
 			return err
 		}
 	}
 	return root.RemoveAll(commitDir)
+}
+
+// removeListed removes the files that a commit lists, and gives the directories
+// that they were in.
+func removeListed(root *os.Root) (emptied []string, err error) {
+	list, err := root.ReadFile(path.Join(commitDir, removeFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	if err := json.Unmarshal(list, &names); err != nil {
+		return nil, fmt.Errorf("%s: %w", path.Join(commitDir, removeFile), err)
+	}
+	for _, name := range names {
+		if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if dir := path.Dir(name); !slices.Contains(emptied, dir) {
+			emptied = append(emptied, dir)
+		}
+	}
+	return emptied, nil
 }
 
 // moveInto moves what is staged for dir to its place: a file, or a directory
@@ -179,6 +274,9 @@ func moveInto(root *os.Root, dir string) (touched []string, err error) {
 	}
 	for _, entry := range entries {
 		target := path.Join(dir, entry.Name())
+		if target == removeFile {
+			continue
+		}
 		if entry.IsDir() && isDir(root, target) {
 			below, err := moveInto(root, target)
 			if err != nil {

@@ -3,6 +3,7 @@ package workspace
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sync/errgroup"
@@ -25,6 +26,9 @@ type syncer struct {
 	open   []*os.File
 	made   []string
 	known  map[string]bool
+	dir    *os.Root    // the directory made last
+	name   string      // its name
+	mask   fs.FileMode // the bits that the umask takes from new files
 }
 
 func newSyncer(staged *os.Root, files int) *syncer {
@@ -36,16 +40,42 @@ func newSyncer(staged *os.Root, files int) *syncer {
 	}
 }
 
-// makeDir makes a directory once.
-func (s *syncer) makeDir(name string) error {
-	if s.known[name] {
-		return nil
-	}
-	if err := s.staged.MkdirAll(name, directoryMode); err != nil {
+// findMask finds out what the umask takes from the modes of new files: asking
+// for it would mean to change it, for all threads.
+func (s *syncer) findMask() error {
+	const probe, all = ".mask", 0o777
+	f, err := s.staged.OpenFile(probe, os.O_WRONLY|os.O_CREATE|os.O_EXCL|openNoFollow, all)
+	if err != nil {
 		return err
 	}
-	s.known[name] = true
-	s.made = append(s.made, name)
+	info, err := f.Stat()
+	if err := errors.Join(err, f.Close(), s.staged.Remove(probe)); err != nil {
+		return err
+	}
+	s.mask = all &^ info.Mode().Perm()
+	return nil
+}
+
+// makeDir makes a directory, unless it is there, and opens it for writeNew.
+func (s *syncer) makeDir(name string) error {
+	if s.dir != nil && s.name == name {
+		return nil
+	}
+	if !s.known[name] {
+		if err := s.staged.MkdirAll(name, directoryMode); err != nil {
+			return err
+		}
+		s.known[name] = true
+		s.made = append(s.made, name)
+	}
+	dir, err := s.staged.OpenRoot(name)
+	if err != nil {
+		return err
+	}
+	if s.dir != nil {
+		_ = s.dir.Close() // nothing was written through it that is not synced by name
+	}
+	s.dir, s.name = dir, name
 	return nil
 }
 
@@ -91,8 +121,11 @@ func (s *syncer) flush() error {
 	return group.Wait()
 }
 
-// close closes what an error left open.
+// close closes the directory, and what an error left open.
 func (s *syncer) close() {
+	if s.dir != nil {
+		_ = s.dir.Close()
+	}
 	for _, f := range s.open {
 		_ = f.Close() // the stage is thrown away
 	}

@@ -60,6 +60,10 @@ type File struct {
 	Data       []byte
 	Secret     bool // 0600; anything else is 0644, or 0755 when Executable
 	Executable bool
+	// Write writes the file instead of Data, for one that is too long to be held.
+	Write func(io.Writer) error
+	// Remove says that there shall be no such file; only Name is looked at.
+	Remove bool
 }
 
 func (f File) mode() fs.FileMode {

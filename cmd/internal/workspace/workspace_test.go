@@ -2,9 +2,11 @@ package workspace_test
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -241,5 +243,56 @@ func TestErrorsNameTheWholePath(t *testing.T) {
 	}
 	if _, err := workspace.New(filepath.Join(dir, "none")).Read("x"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no workspace: %v", err)
+	}
+}
+
+func TestCommitRemovesAndStreams(t *testing.T) {
+	t.Parallel()
+	w := workspace.New(t.TempDir())
+	lock(t, w)
+	if _, err := w.Commit(
+		workspace.File{Name: "devices/a/token", Data: []byte("old\n"), Secret: true},
+		workspace.File{Name: "devices/a/notes", Data: []byte("mine\n")},
+	); err != nil {
+		t.Fatal(err)
+	}
+	changed, err := w.Commit(
+		workspace.File{Name: "devices/a/token", Remove: true},
+		workspace.File{Name: "devices/a/never-there", Remove: true},
+		workspace.File{Name: "devices/b/token", Remove: true},
+		workspace.File{Name: "devices/a/cert.pem", Write: func(out io.Writer) error {
+			_, err := io.WriteString(out, "new\n")
+			return err
+		}},
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"devices/a/token", "devices/a/cert.pem"}; !slices.Equal(changed, want) {
+		t.Errorf("changed %q, want %q", changed, want)
+	}
+	left, err := w.List("devices/a")
+	if err != nil || !slices.Equal(left, []string{"cert.pem", "notes"}) {
+		t.Errorf("the directory holds %q (%v)", left, err)
+	}
+	if data, err := w.Read("devices/a/cert.pem"); err != nil || string(data) != "new\n" {
+		t.Errorf("the streamed file holds %q (%v)", data, err)
+	}
+	if names, err := w.List("."); err != nil || !slices.Equal(names, []string{"devices"}) {
+		t.Errorf("the workspace holds %q (%v)", names, err)
+	}
+}
+
+func TestCommitDropsAStreamThatFails(t *testing.T) {
+	t.Parallel()
+	w := workspace.New(t.TempDir())
+	lock(t, w)
+	broken := errors.New("no more")
+	_, err := w.Commit(workspace.File{Name: "a", Data: []byte("a")}, workspace.File{Name: "b", Write: func(io.Writer) error { return broken }})
+	if !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+	if names, err := w.List("."); err != nil || len(names) != 0 {
+		t.Errorf("the workspace holds %q (%v)", names, err)
 	}
 }
