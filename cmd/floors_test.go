@@ -24,7 +24,7 @@ func floors() map[string][]string {
 		"thingsboard/device":     {"certs/secret"},
 		"thingsboard/rest":       {"certs/secret"},
 		"verify":                 {"certs", "thingsboard/device"},
-		"provision":              {"certs/secret", "templates", "thingsboard/device", "thingsboard/rest"},
+		"provision":              {"certs", "certs/secret", "templates", "thingsboard/device", "thingsboard/rest"},
 		"provision/inventory":    {"certs/secret", "provision"},
 		"sandbox":                {"certs/secret", "thingsboard/device"},
 		"cmd/internal/ui":        {"certs/secret"},

@@ -33,7 +33,7 @@ type provisionOptions struct {
 
 func (o *provisionOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.from, "from", "", "CSV file with the devices (- is stdin): columns name, and optionally token, label, profile")
-	flags.StringVar(&o.credential, "credential", provision.CredentialToken, "kind of credential: token")
+	flags.StringVar(&o.credential, "credential", string(provision.CredentialToken), "kind of credential: token, basic or x509")
 	flags.StringVar(&o.given, "token", "", "the token that the one device must have; a file keeps it out of the shell's history")
 	flags.StringVar(&o.tokenFile, "token-file", "", "file with the token that the one device must have")
 	flags.StringVar(&o.profile, "profile", "", "device profile in ThingsBoard (default: the tenant's)")
@@ -78,6 +78,10 @@ func runProvision(command *cobra.Command, a *app, options *provisionOptions, nam
 	if err != nil {
 		return invalid(err)
 	}
+	source, err := provision.NewList(devices)
+	if err != nil {
+		return invalid(err)
+	}
 	registrar, err := options.server.registrar(a, s)
 	if err != nil {
 		return invalid(err)
@@ -98,14 +102,14 @@ func runProvision(command *cobra.Command, a *app, options *provisionOptions, nam
 		return err
 	}
 	if options.dryRun && !there {
-		return a.provision(command, batch, devices, nil)
+		return a.provision(command, batch, source, nil)
 	}
 	store, err := inventory.Open(ctx, ws.Path(workspace.InventoryFile))
 	if err != nil {
 		return unfitInventory(err)
 	}
 	batch.Inventory = store
-	err = a.provision(command, batch, devices, func() error { return writeImport(ctx, ws, store) })
+	err = a.provision(command, batch, source, func() error { return writeImport(ctx, ws, store) })
 	return errors.Join(err, store.Close())
 }
 
@@ -121,9 +125,10 @@ func unfitInventory(err error) error {
 
 // check refuses flags that make no sense together.
 func (o *provisionOptions) check(names []string) error {
+	if _, err := provision.ParseCredentialKind(o.credential); err != nil {
+		return fmt.Errorf("--credential: %w", err)
+	}
 	switch {
-	case o.credential != provision.CredentialToken:
-		return fmt.Errorf("--credential %s: the kinds are %s", o.credential, provision.CredentialToken)
 	case o.jobs < 1 || o.jobs > maxJobs:
 		return fmt.Errorf("--jobs %d is not between 1 and %d", o.jobs, maxJobs)
 	case (o.from == "") == (len(names) == 0):
@@ -151,7 +156,7 @@ func (o *provisionOptions) devices(a *app, names []string) ([]provision.Device, 
 	}
 	for i := range devices {
 		if !token.IsZero() {
-			devices[i].Token = token
+			devices[i].Credential = provision.TokenCredential(token)
 		}
 		devices[i].Profile = cmp.Or(devices[i].Profile, o.profile)
 	}

@@ -49,9 +49,9 @@ type provisionSummary struct {
 const shownRows = 20
 
 // provision runs the batch, tells what comes of each device, and then of all.
-func (a *app) provision(command *cobra.Command, batch *provision.Batch, devices []provision.Device, after func() error) error {
+func (a *app) provision(command *cobra.Command, batch *provision.Batch, source provision.Source, after func() error) error {
 	teller := &provisionTeller{app: a, schema: schema(command), ws: a.workspace(), dryRun: batch.DryRun}
-	summary, err := batch.Run(command.Context(), devices, teller.row)
+	summary, err := batch.Run(command.Context(), source, teller.row)
 	offline := batch.Registrar.Kind() == provision.RegistrarOffline
 	if offline && !batch.DryRun && summary.Left < summary.Total {
 		err = errors.Join(err, after())

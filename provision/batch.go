@@ -5,16 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
+	"runtime"
+	"sync"
 	"sync/atomic"
 
 	"github.com/tbcert/tbcert/certs/secret"
 )
 
-// How many devices are registered at once, and written together, when a Batch
-// does not say.
+// How many devices are registered at once at most, and written together, when a
+// Batch does not say.
 const (
-	DefaultJobs = 8
+	DefaultJobs = 64
 	DefaultSize = 256
 )
 
@@ -22,49 +23,45 @@ const (
 type Batch struct {
 	Onboarder
 
-	// Jobs is how many devices are registered at once; 0 is DefaultJobs.
+	// Jobs is how many devices are registered at once at most; 0 is
+	// DefaultJobs. Below that the number follows what ThingsBoard can take.
 	Jobs int
 	// Size is how many devices are committed to the inventory and written to
 	// the shelf together; 0 is DefaultSize.
 	Size int
+	// Repair reads credentials back from ThingsBoard although the bundles have
+	// them, and so writes again what is not as it should be.
+	Repair bool
 	// DryRun decides what to do for each device and does nothing of it:
 	// neither inventory nor shelf nor registrar is changed, and the registrar
 	// is not called. Whether a device exists in ThingsBoard is not found out.
 	DryRun bool
 }
 
-// Run onboards the devices and reports each of them, in their order, to report,
-// which it calls from this goroutine.
+// Run onboards the devices of a source and reports each of them, in the order of
+// the source, to report, which it calls from this goroutine.
 //
-// First all devices are checked, and nothing is done when one of them is bad or
-// two have one name. A device that fails later has its error in its result and
-// does not stop the others. The run's own error is one that stops it: the
-// registrar is not ready, the inventory or the shelf cannot be read or written.
+// A device that fails has its error in its result and does not stop the others.
+// The run's own error is one that stops it: the registrar is not ready, the
+// source, the inventory or the shelf cannot be read or written.
 //
 // When ctx ends, no further device is begun; those that were begun are
 // registered, recorded and written, and reported; then Run returns ctx's error.
 // Devices that were not begun are counted in Left. Running it again goes on.
-func (b *Batch) Run(ctx context.Context, devices []Device, report func(Result)) (Summary, error) {
-	summary := Summary{Total: len(devices), Left: len(devices)}
+func (b *Batch) Run(ctx context.Context, source Source, report func(Result)) (Summary, error) {
+	summary := Summary{Total: source.Total(), Left: source.Total()}
 	if err := b.check(); err != nil {
-		return summary, err
-	}
-	if err := validateAll(devices); err != nil {
 		return summary, err
 	}
 	renderer, err := newRenderer(b.Site)
 	if err != nil {
 		return summary, err
 	}
-	jobs := b.Jobs
-	if jobs < 1 {
-		jobs = DefaultJobs
-	}
-	r := &run{Batch: b, renderer: renderer, slots: make(chan struct{}, jobs)}
+	r := &run{Batch: b, source: source, renderer: renderer, limit: newLimit(b.Jobs)}
 	chunks := make(chan *chunk, 1)
 	go func() {
 		defer close(chunks)
-		r.produce(ctx, devices, chunks)
+		r.produce(ctx, chunks)
 	}()
 	err = r.consume(ctx, chunks, func(result Result) {
 		summary.count(result.Action)
@@ -80,25 +77,34 @@ func (b *Batch) Run(ctx context.Context, devices []Device, report func(Result)) 
 // next one's devices are being registered.
 type run struct {
 	*Batch
+	source   Source
 	renderer *renderer
-	slots    chan struct{} // one for each registration under way
-	ready    bool          // the registrar said so
-	stopped  atomic.Bool   // nothing further is to be begun
+	limit    limit       // on the registrations under way
+	ready    bool        // the registrar said so
+	stopped  atomic.Bool // nothing further is to be begun
 }
 
 // produce plans the devices batch by batch, begins to register them, and hands
 // the batches on. A batch that cannot be planned is the last.
-func (r *run) produce(ctx context.Context, devices []Device, chunks chan<- *chunk) {
+func (r *run) produce(ctx context.Context, chunks chan<- *chunk) {
 	size := r.Size
 	if size < 1 {
 		size = DefaultSize
 	}
-	for group := range slices.Chunk(devices, size) {
-		if ctx.Err() != nil || r.stopped.Load() {
+	for ctx.Err() == nil && !r.stopped.Load() {
+		c := &chunk{}
+		tasks, err := r.source.Take(ctx, size)
+		switch {
+		case err != nil && ctx.Err() != nil:
 			return
+		case err != nil:
+			c.err = fmt.Errorf("read the devices: %w", err)
+		case len(tasks) == 0:
+			return
+		default:
+			c.items = make([]item, len(tasks))
+			c.err = r.prepare(ctx, c, tasks)
 		}
-		c := &chunk{items: make([]item, len(group))}
-		c.err = r.prepare(ctx, c, group)
 		if c.err == nil && !r.DryRun {
 			r.register(ctx, c)
 		}
@@ -110,32 +116,27 @@ func (r *run) produce(ctx context.Context, devices []Device, chunks chan<- *chun
 }
 
 // prepare plans a batch and records what is about to be registered.
-func (r *run) prepare(ctx context.Context, c *chunk, devices []Device) error {
-	names := make([]string, len(devices))
-	for i, device := range devices {
-		names[i] = device.Name
+func (r *run) prepare(ctx context.Context, c *chunk, tasks []Task) error {
+	names := make([]string, len(tasks))
+	for i, task := range tasks {
+		names[i] = task.Device.Name
 	}
 	records, err := r.Inventory.Records(ctx, names)
 	if err != nil {
 		return fmt.Errorf("read the inventory: %w", err)
 	}
-	holders, err := r.holders(ctx, devices)
+	holders, err := r.holders(ctx, tasks)
 	if err != nil {
 		return fmt.Errorf("read the inventory: %w", err)
 	}
-	for i, device := range devices {
-		it := &c.items[i]
-		it.device = device
-		it.result.Device = device.Name
-		it.record, it.known = records[device.Name]
-		if holder := holders[device.Token.Reveal()]; holder != "" && holder != device.Name {
-			it.fail(&TokenTakenError{Device: device.Name, Holder: holder})
-			continue
-		}
+	r.each(c.items, func(i int, it *item) {
+		it.seq, it.device = tasks[i].Seq, tasks[i].Device
+		it.record, it.known = records[it.device.Name]
+		it.begin(holders)
 		if err := r.prepareItem(ctx, it); err != nil {
 			it.fail(err)
 		}
-	}
+	})
 	if !c.orders() || r.DryRun {
 		return nil
 	}
@@ -145,22 +146,50 @@ func (r *run) prepare(ctx context.Context, c *chunk, devices []Device) error {
 	return r.announce(ctx, c)
 }
 
-// holders finds which of the tokens that devices are given belong to devices on
-// record already. Where tokens can be read back, ThingsBoard itself tells.
-func (r *run) holders(ctx context.Context, devices []Device) (map[string]string, error) {
+// each does something with every item, on all processors: reading bundles waits
+// for the disk, and making keys takes the processor.
+func (r *run) each(items []item, do func(i int, it *item)) {
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(items)) {
+		workers.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(items)); i = next.Add(1) - 1 {
+				do(int(i), &items[i])
+			}
+		})
+	}
+	workers.Wait()
+}
+
+// begin notes who has the credential that the device is given.
+func (it *item) begin(holders map[string]string) {
+	it.result.Device = it.device.Name
+	it.result.Wanted = it.device
+	if id := it.device.Credential.ID(); !id.IsZero() {
+		it.holder = holders[id.Reveal()]
+	}
+}
+
+// holders finds which of the credentials that devices are given belong to
+// devices on record already. Where they can be read back, ThingsBoard itself
+// tells.
+func (r *run) holders(ctx context.Context, tasks []Task) (map[string]string, error) {
 	var given []secret.Text
-	for _, device := range devices {
-		if !device.Token.IsZero() {
-			given = append(given, device.Token)
+	for _, task := range tasks {
+		if id := task.Device.Credential.ID(); !id.IsZero() {
+			given = append(given, id)
 		}
 	}
-	if len(given) == 0 || r.Registrar.Kind().readsBack() {
+	if len(given) == 0 || r.Registrar.Kind() == RegistrarThingsBoard {
 		return nil, nil
 	}
 	return r.Inventory.Holders(ctx, given)
 }
 
 func (r *run) prepareItem(ctx context.Context, it *item) (err error) {
+	if it.holder != "" && it.holder != it.device.Name {
+		return &TokenTakenError{Device: it.device.Name, Holder: it.holder}
+	}
 	it.directory, err = EncodeName(it.device.Name)
 	if err != nil {
 		return err
@@ -221,6 +250,7 @@ func (r *run) announce(ctx context.Context, c *chunk) error {
 	if err := r.Inventory.Save(ctx, begun); err != nil {
 		return fmt.Errorf("record the devices about to be registered: %w", err)
 	}
+	c.note(begun)
 	return nil
 }
 
@@ -230,5 +260,8 @@ func (r *run) stamped(it *item) Record {
 	record := it.next
 	record.Updated = r.now()
 	record.Created = record.Updated
+	if !it.known || !record.Credential.Equal(it.record.Credential) {
+		record.Replaced = record.Updated
+	}
 	return record
 }

@@ -27,7 +27,7 @@ func repeat(action provision.Action, n int) []provision.Action {
 
 func sevenDevices() []provision.Device {
 	devices := named("a", "b", "c", "d", "e", "f", "g")
-	devices[1].Token = secret.New("GIVEN-b")
+	devices[1].Credential = provision.TokenCredential(secret.New("GIVEN-b"))
 	devices[4].Label, devices[4].Profile = "Hall 1", "meter"
 	return devices
 }
@@ -138,7 +138,7 @@ func checkDisturbed(t *testing.T, results []provision.Result, summary provision.
 func outcome(w *world) map[string][]string {
 	outcome := make(map[string][]string)
 	for name, record := range w.records {
-		outcome[name] = []string{record.Directory, record.Label, record.Profile, string(record.Registrar), record.ThingsBoardID, record.Credential, string(record.State)}
+		outcome[name] = []string{record.Directory, record.Label, record.Profile, string(record.Registrar), record.ThingsBoardID, string(record.Credential.Kind), string(record.State)}
 		for _, file := range []string{provision.RootFile, provision.InfoFile, provision.ConnectFile} {
 			outcome[name] = append(outcome[name], string(w.bundles[record.Directory][file].Data))
 		}
@@ -149,16 +149,16 @@ func outcome(w *world) map[string][]string {
 func TestOneBadRowDoesNotStopTheOthers(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
-	w.board["b"] = provision.Registration{ThingsBoardID: "id-b", Token: secret.New("OTHER")}
-	w.board["d"] = provision.Registration{ThingsBoardID: "id-d", Token: secret.New("not a token")}
+	w.board["b"] = provision.Registration{ThingsBoardID: "id-b", Credential: provision.TokenCredential(secret.New("OTHER"))}
+	w.board["d"] = provision.Registration{ThingsBoardID: "id-d", Credential: provision.TokenCredential(secret.New("not a token"))}
 	devices := sevenDevices()
 	results, summary, err := run(t, w.batch(board{world: w}), devices)
 	if err != nil || summary.Failed != 2 || summary.Created != 5 || summary.Left != 0 {
 		t.Fatalf("summary %+v, error %v", summary, err)
 	}
-	var conflict *provision.TokenConflictError
+	var conflict *provision.CredentialConflictError
 	if !errors.As(results[1].Err, &conflict) || conflict.Device != "b" {
-		t.Errorf("b: %v, want a TokenConflictError", results[1].Err)
+		t.Errorf("b: %v, want a CredentialConflictError", results[1].Err)
 	}
 	if results[3].Err == nil || !strings.Contains(results[3].Err.Error(), `device "d"`) || strings.Contains(results[3].Err.Error(), "not a") {
 		t.Errorf("d: %v", results[3].Err)
@@ -171,7 +171,7 @@ func TestOneBadRowDoesNotStopTheOthers(t *testing.T) {
 	if w.bundles["b"] != nil || w.bundles["d"] != nil || len(w.bundles) != 5 {
 		t.Errorf("%d bundles, b's %v, d's %v", len(w.bundles), w.bundles["b"], w.bundles["d"])
 	}
-	if w.board["b"].Token.Reveal() != "OTHER" {
+	if w.board["b"].Credential.Token.Reveal() != "OTHER" {
 		t.Error("b's token in ThingsBoard was changed")
 	}
 }
@@ -179,9 +179,9 @@ func TestOneBadRowDoesNotStopTheOthers(t *testing.T) {
 func TestNothingIsDoneWhenTheInputIsBad(t *testing.T) {
 	t.Parallel()
 	twin := named("x", "y")
-	twin[0].Token, twin[1].Token = secret.New("canary"), secret.New("canary")
+	twin[0].Credential, twin[1].Credential = provision.TokenCredential(secret.New("canary")), provision.TokenCredential(secret.New("canary"))
 	spaced := named("x")
-	spaced[0].Token = secret.New("canary 2")
+	spaced[0].Credential = provision.TokenCredential(secret.New("canary 2"))
 	tests := []struct {
 		name    string
 		devices []provision.Device
@@ -249,7 +249,7 @@ func TestInterrupt(t *testing.T) {
 	}
 	var results []provision.Result
 	devices := sevenDevices()
-	summary, err := w.batch(board{world: w, gate: gate}).Run(ctx, devices, func(r provision.Result) { results = append(results, r) })
+	summary, err := w.batch(board{world: w, gate: gate}).Run(ctx, list(devices), func(r provision.Result) { results = append(results, r) })
 	if !errors.Is(err, interrupted) || summary.Created != 2 || summary.Left != 5 || len(results) != 2 {
 		t.Fatalf("%d results, summary %+v, error %v", len(results), summary, err)
 	}
@@ -274,7 +274,7 @@ func TestInterruptedBeforeRegistering(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		batch := w.batch(board{world: w})
 		batch.Inventory = canceling{store{w}, cancel}
-		summary, err := batch.Run(ctx, named("a", "b"), func(provision.Result) { t.Error("a result") })
+		summary, err := batch.Run(ctx, list(named("a", "b")), func(provision.Result) { t.Error("a result") })
 		if !errors.Is(err, context.Canceled) || summary.Left != 2 || len(w.board) != 0 || len(w.records) != 2 {
 			t.Errorf("summary %+v, error %v, in ThingsBoard %v", summary, err, w.board)
 		}
@@ -325,7 +325,7 @@ func TestInterruptedBeforeItBegan(t *testing.T) {
 	w := newWorld()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	summary, err := w.batch(provision.Offline{}).Run(ctx, sevenDevices(), func(provision.Result) { t.Error("a result") })
+	summary, err := w.batch(provision.Offline{}).Run(ctx, list(sevenDevices()), func(provision.Result) { t.Error("a result") })
 	if !errors.Is(err, context.Canceled) || summary.Left != 7 || len(w.calls) != 0 {
 		t.Errorf("summary %+v, error %v, calls %v", summary, err, w.calls)
 	}
@@ -346,7 +346,7 @@ func TestJobs(t *testing.T) {
 		batch.Jobs = 4
 		done := make(chan error)
 		go func() {
-			_, err := batch.Run(t.Context(), named("a", "b", "c", "d", "e", "f", "g", "h", "i"), func(provision.Result) {})
+			_, err := batch.Run(t.Context(), list(named("a", "b", "c", "d", "e", "f", "g", "h", "i")), func(provision.Result) {})
 			done <- err
 		}()
 		synctest.Wait() // nothing moves any more
@@ -366,12 +366,13 @@ func TestOnboard(t *testing.T) {
 	onboarder := w.batch(provision.Offline{}).Onboarder
 	result, err := onboarder.Onboard(t.Context(), provision.Device{Name: "Zähler 1"})
 	want := provision.Result{
-		Device: "Zähler 1", Directory: "Z_xc3_xa4hler_x201", Action: provision.ActionCreated, Registrar: provision.RegistrarOffline,
+		Device: "Zähler 1", Wanted: provision.Device{Name: "Zähler 1"}, Credential: provision.CredentialToken,
+		Directory: "Z_xc3_xa4hler_x201", Action: provision.ActionCreated, Registrar: provision.RegistrarOffline,
 	}
 	if diff := cmp.Diff(want, result); err != nil || diff != "" {
 		t.Errorf("error %v; result (-want +got):\n%s", err, diff)
 	}
-	if _, err := onboarder.Onboard(t.Context(), provision.Device{Name: "Zähler 1", Token: secret.New("OTHER")}); err == nil {
+	if _, err := onboarder.Onboard(t.Context(), provision.Device{Name: "Zähler 1", Credential: provision.TokenCredential(secret.New("OTHER"))}); err == nil {
 		t.Error("a token conflict gives no error")
 	}
 	w.failAt = len(w.calls) + 1

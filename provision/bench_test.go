@@ -105,7 +105,7 @@ func benchmarkBatch(m *memory, store provision.Inventory) *provision.Batch {
 
 func benchmarkRun(b *testing.B, batch *provision.Batch, devices []provision.Device) {
 	b.Helper()
-	if _, err := batch.Run(b.Context(), devices, func(provision.Result) {}); err != nil {
+	if _, err := batch.Run(b.Context(), list(devices), func(provision.Result) {}); err != nil {
 		b.Fatal(err)
 	}
 }

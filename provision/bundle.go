@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 	"unicode"
 
+	"github.com/tbcert/tbcert/certs"
 	"github.com/tbcert/tbcert/certs/secret"
 	"github.com/tbcert/tbcert/templates"
 	tbdevice "github.com/tbcert/tbcert/thingsboard/device"
@@ -14,11 +16,26 @@ import (
 
 // The files of a bundle.
 const (
-	RootFile    = "ca-root.pem" // what the device trusts
-	TokenFile   = "token"       // the access token and a newline, 0600
-	InfoFile    = "device.json" // see Info
-	ConnectFile = "connect.sh"  // sends one message
+	RootFile     = "ca-root.pem" // what the device trusts
+	InfoFile     = "device.json" // see Info
+	ConnectFile  = "connect.sh"  // sends one message
+	TokenFile    = "token"       // the access token and a newline, 0600
+	ClientIDFile = "client-id"   // of CredentialBasic, each a line, 0600
+	UsernameFile = "username"
+	PasswordFile = "password"
+	CertFile     = "cert.pem" // the certificate and its CA's
+	KeyFile      = "key.pem"  // its key, PKCS#8, 0600
 )
+
+// BundleFiles are all files that a bundle may have.
+func BundleFiles() []string {
+	return append([]string{RootFile, InfoFile, ConnectFile}, credentialFiles()...)
+}
+
+// credentialFiles are those that depend on the kind of credential.
+func credentialFiles() []string {
+	return []string{TokenFile, ClientIDFile, UsernameFile, PasswordFile, CertFile, KeyFile}
+}
 
 // The ports of MQTT when a Site names none.
 const (
@@ -45,7 +62,8 @@ type Root struct {
 // once.
 type renderer struct {
 	site    Site
-	connect []byte
+	connect map[Files][]byte // connect.sh, by the files that it reads
+	mu      sync.Mutex       // guards connect
 }
 
 func newRenderer(site Site) (*renderer, error) {
@@ -58,15 +76,27 @@ func newRenderer(site Site) (*renderer, error) {
 	if err := site.validate(); err != nil {
 		return nil, err
 	}
-	connect, err := templates.Render("device/"+ConnectFile, struct {
+	return &renderer{site: site, connect: make(map[Files][]byte)}, nil
+}
+
+// connectScript is connect.sh for a device that has these files.
+func (r *renderer) connectScript(files Files) ([]byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if script := r.connect[files]; script != nil {
+		return script, nil
+	}
+	script, err := templates.Render("device/"+ConnectFile, struct {
 		Host      string
 		MQTTSPort int
 		Topic     string
-	}{site.Host, site.MQTTSPort, tbdevice.TopicTelemetry})
+		Files     Files
+	}{r.site.Host, r.site.MQTTSPort, tbdevice.TopicTelemetry, files})
 	if err != nil {
 		return nil, err
 	}
-	return &renderer{site: site, connect: connect}, nil
+	r.connect[files] = script
+	return script, nil
 }
 
 // validate refuses a site that would make bundles with which no device can
@@ -92,43 +122,101 @@ func (s Site) validate() error {
 }
 
 // bundle gives the files of one device.
-func (r *renderer) bundle(device, directory string, token secret.Text) (Bundle, error) {
-	info, err := r.info(device).encode()
+func (r *renderer) bundle(device, directory string, credential Credential) (Bundle, error) {
+	bundle := Bundle{Device: device, Directory: directory}
+	info := r.info(device)
+	info.Credential = credential.Kind
+	info.Files, bundle.Files = filesOf(credential)
+	if err := info.describe(credential); err != nil {
+		return Bundle{}, fmt.Errorf("device %s: %w", quote(device), err)
+	}
+	connect, err := r.connectScript(info.Files)
 	if err != nil {
 		return Bundle{}, fmt.Errorf("device %s: %w", quote(device), err)
 	}
-	return Bundle{
-		Device:    device,
-		Directory: directory,
-		Files: []File{
-			{Name: RootFile, Data: r.site.RootPEM},
-			{Name: TokenFile, Data: []byte(token.Reveal() + "\n"), Secret: true},
-			{Name: InfoFile, Data: info},
-			{Name: ConnectFile, Data: r.connect, Executable: true},
-		},
-	}, nil
+	described, err := info.encode()
+	if err != nil {
+		return Bundle{}, fmt.Errorf("device %s: %w", quote(device), err)
+	}
+	for _, name := range credentialFiles() {
+		if findFile(bundle.Files, name) == nil {
+			bundle.Remove = append(bundle.Remove, name)
+		}
+	}
+	bundle.Files = append(bundle.Files,
+		File{Name: RootFile, Data: r.site.RootPEM},
+		File{Name: InfoFile, Data: described},
+		File{Name: ConnectFile, Data: connect, Executable: true})
+	return bundle, nil
 }
 
-// info is what device.json says.
+// filesOf gives the files that hold a credential, and what a client needs of
+// them.
+func filesOf(c Credential) (needed Files, files []File) {
+	needed.Root = RootFile
+	add := func(name *string, file string, data []byte, isSecret bool) {
+		if len(data) > 0 {
+			*name = file
+			files = append(files, File{Name: file, Data: data, Secret: isSecret})
+		}
+	}
+	add(&needed.Token, TokenFile, line(c.Token), true)
+	add(&needed.ClientID, ClientIDFile, line(c.ClientID), true)
+	add(&needed.Username, UsernameFile, line(c.Username), true)
+	add(&needed.Password, PasswordFile, line(c.Password), true)
+	add(&needed.Certificate, CertFile, c.Chain, false)
+	add(&needed.Key, KeyFile, []byte(c.Key.Reveal()), true)
+	return needed, files
+}
+
+func line(s secret.Text) []byte {
+	if s.IsZero() {
+		return nil
+	}
+	return []byte(s.Reveal() + "\n")
+}
+
+// info is what device.json says of every device of the site.
 func (r *renderer) info(device string) Info {
 	return Info{
-		Schema:     InfoSchema,
-		Device:     device,
-		Host:       r.site.Host,
-		Ports:      Ports{MQTT: r.site.MQTTPort, MQTTS: r.site.MQTTSPort},
-		Topic:      tbdevice.TopicTelemetry,
-		Credential: CredentialToken,
-		Files:      Files{Root: RootFile, Token: TokenFile},
-		Roots:      r.site.Roots,
+		Schema: InfoSchema,
+		Device: device,
+		Host:   r.site.Host,
+		Ports:  Ports{MQTT: r.site.MQTTPort, MQTTS: r.site.MQTTSPort},
+		Topic:  tbdevice.TopicTelemetry,
+		Roots:  r.site.Roots,
 	}
 }
 
+// describe says which certificate the credential is, if it is one.
+func (i *Info) describe(c Credential) error {
+	if c.Kind != CredentialX509 {
+		return nil
+	}
+	chain, err := certs.ParseCertificates(c.Chain)
+	if err != nil {
+		return err
+	}
+	leaf := chain[0]
+	i.Certificate = &InfoCertificate{
+		Serial: leaf.SerialNumber.Text(16), Fingerprint: certs.Fingerprint(leaf),
+		CredentialsID: certs.CredentialsID(leaf), NotAfter: leaf.NotAfter.UTC(),
+	}
+	return nil
+}
+
 // sameFiles reports whether every file of a bundle is among those on the disk,
-// with its bytes and its mode. Other files there are the user's.
-func sameFiles(want, have []File) bool {
-	for _, file := range want {
+// with its bytes and its mode, and none that must not be there. Other files
+// there are the user's.
+func sameFiles(want Bundle, have []File) bool {
+	for _, file := range want.Files {
 		found := findFile(have, file.Name)
 		if found == nil || found.Secret != file.Secret || found.Executable != file.Executable || !bytes.Equal(found.Data, file.Data) {
+			return false
+		}
+	}
+	for _, name := range want.Remove {
+		if findFile(have, name) != nil {
 			return false
 		}
 	}
@@ -144,16 +232,32 @@ func findFile(files []File, name string) *File {
 	return nil
 }
 
-// tokenIn gives the token of a bundle on the disk; zero when there is none that
-// can be used.
-func tokenIn(files []File) secret.Text {
-	file := findFile(files, TokenFile)
-	if file == nil {
+// credentialIn gives the credential of a bundle on the disk; zero when there is
+// none that can be used.
+func credentialIn(files []File) Credential {
+	text := func(name string) secret.Text {
+		if file := findFile(files, name); file != nil {
+			return secret.New(string(bytes.TrimRight(file.Data, "\r\n")))
+		}
 		return secret.Text{}
 	}
-	token, err := ParseToken(string(bytes.TrimRight(file.Data, "\r\n")))
-	if err != nil {
-		return secret.Text{}
+	credential := Credential{Token: text(TokenFile), ClientID: text(ClientIDFile), Username: text(UsernameFile), Password: text(PasswordFile)}
+	if file := findFile(files, CertFile); file != nil {
+		credential.Chain = file.Data
 	}
-	return token
+	if file := findFile(files, KeyFile); file != nil {
+		credential.Key = secret.New(string(file.Data))
+	}
+	switch {
+	case len(credential.Chain) > 0:
+		credential.Kind = CredentialX509
+	case !credential.Token.IsZero():
+		credential.Kind = CredentialToken
+	case !credential.ClientID.IsZero(), !credential.Username.IsZero():
+		credential.Kind = CredentialBasic
+	}
+	if err := credential.validate(); err != nil {
+		return Credential{}
+	}
+	return credential
 }

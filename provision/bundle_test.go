@@ -122,9 +122,9 @@ func TestParseInfoRefuses(t *testing.T) {
 func TestWriteImport(t *testing.T) {
 	t.Parallel()
 	records := []provision.Record{
-		{Name: "a", Registrar: provision.RegistrarOffline, Token: secret.New("TOKEN-a")},
+		{Name: "a", Registrar: provision.RegistrarOffline, Credential: provision.TokenCredential(secret.New("TOKEN-a"))},
 		{Name: "there", Registrar: provision.RegistrarThingsBoard, ThingsBoardID: "id"},
-		{Name: "Zähler, 1", Label: `Hall "2"`, Profile: "meter", Registrar: provision.RegistrarOffline, Token: secret.New("T;|")},
+		{Name: "Zähler, 1", Label: `Hall "2"`, Profile: "meter", Registrar: provision.RegistrarOffline, Credential: provision.TokenCredential(secret.New("T;|"))},
 	}
 	var out bytes.Buffer
 	if err := provision.WriteImport(&out, sequence(records, nil)); err != nil {
@@ -145,7 +145,7 @@ func TestWriteImport(t *testing.T) {
 
 func TestWriteImportFails(t *testing.T) {
 	t.Parallel()
-	records := []provision.Record{{Name: "a", Registrar: provision.RegistrarOffline, Token: secret.New("canary")}}
+	records := []provision.Record{{Name: "a", Registrar: provision.RegistrarOffline, Credential: provision.TokenCredential(secret.New("canary"))}}
 	if err := provision.WriteImport(&bytes.Buffer{}, sequence(records, errFault)); err == nil || strings.Contains(err.Error(), "canary") {
 		t.Errorf("the inventory fails: %v", err)
 	}

@@ -1,10 +1,36 @@
 package provision
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go/adaptivelimiter"
 )
+
+// A limit says how many registrations may be under way. It follows how long
+// they take: more of them as long as that does not slow each down, fewer when
+// it does.
+type limit = adaptivelimiter.AdaptiveLimiter[any]
+
+// A limit begins at firstLimit, and is looked at again this often.
+const (
+	firstLimit  = 16
+	limitWindow = 250 * time.Millisecond
+)
+
+func newLimit(jobs int) limit {
+	if jobs < 1 {
+		jobs = DefaultJobs
+	}
+	return adaptivelimiter.NewBuilder[any]().
+		WithLimits(1, uint(jobs), uint(min(jobs, firstLimit))).
+		WithRecentWindow(limitWindow, 4*limitWindow, firstLimit).
+		Build()
+}
 
 // A chunk is the devices that are committed together.
 type chunk struct {
@@ -37,28 +63,36 @@ func (r *run) register(ctx context.Context, c *chunk) {
 			r.registerItem(lasting, it)
 			continue
 		}
-		if !r.takeSlot(ctx) {
+		permit := r.permit(ctx)
+		if permit == nil {
 			it.left = true
 			continue
 		}
 		c.open.Go(func() {
-			defer func() { <-r.slots }()
 			r.registerItem(lasting, it)
+			if it.failed() {
+				permit.Drop() // how long a failure takes says nothing
+			} else {
+				permit.Record()
+			}
 		})
 	}
 }
 
-// takeSlot waits until another registration may begin; false is never.
-func (r *run) takeSlot(ctx context.Context) bool {
+// permit waits until another registration may begin; nil is never.
+func (r *run) permit(ctx context.Context) adaptivelimiter.Permit {
 	if ctx.Err() != nil || r.stopped.Load() {
-		return false
+		return nil
 	}
-	select {
-	case r.slots <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
+	permit, err := r.limit.AcquirePermit(ctx)
+	if err != nil {
+		return nil
 	}
+	if ctx.Err() != nil { // it ended while another's permit came free
+		permit.Drop()
+		return nil
+	}
+	return permit
 }
 
 func (r *run) registerItem(ctx context.Context, it *item) {
@@ -67,8 +101,8 @@ func (r *run) registerItem(ctx context.Context, it *item) {
 		it.fail(err)
 		return
 	}
-	if _, err := ParseToken(got.Token.Reveal()); err != nil {
-		it.fail(fmt.Errorf("device %s: what it has for a token cannot be used: %w", quote(it.device.Name), err))
+	if err := got.Credential.validate(); err != nil || !got.Credential.Made() {
+		it.fail(fmt.Errorf("device %s: the credential that it has cannot be used: %w", quote(it.device.Name), cmp.Or(err, errors.New("it is empty"))))
 		return
 	}
 	it.settle(got)
@@ -131,7 +165,41 @@ func (r *run) commit(ctx context.Context, c *chunk) error {
 			return fmt.Errorf("write the bundles: %w", err)
 		}
 	}
+	if err := r.source.Settle(ctx, c.outcomes()); err != nil {
+		return fmt.Errorf("note which devices are done: %w", err)
+	}
 	return nil
+}
+
+// outcomes says what came of the chunk's items that had their turn.
+func (c *chunk) outcomes() []Outcome {
+	outcomes := make([]Outcome, 0, len(c.items))
+	for i := range c.items {
+		it := &c.items[i]
+		if it.left {
+			continue
+		}
+		outcome := Outcome{Seq: it.seq}
+		if it.failed() {
+			outcome.Failed = it.result.Err.Error()
+		}
+		outcomes = append(outcomes, outcome)
+	}
+	return outcomes
+}
+
+// note takes the versions of records that were saved, without which they could
+// not be saved again.
+func (c *chunk) note(saved []Record) {
+	versions := make(map[string]int64, len(saved))
+	for _, record := range saved {
+		versions[record.Name] = record.Version
+	}
+	for i := range c.items {
+		if version, ok := versions[c.items[i].device.Name]; ok {
+			c.items[i].next.Version = version
+		}
+	}
 }
 
 // failAll fails the items whose outcome was not committed.

@@ -16,15 +16,14 @@ func (d Device) Validate() error {
 	if _, err := EncodeName(d.Name); err != nil {
 		return err
 	}
-	for _, field := range []struct{ what, text string }{{"label", d.Label}, {"profile", d.Profile}} {
+	for _, field := range []struct{ what, text string }{
+		{"label", d.Label}, {"profile", d.Profile}, {"customer", d.Extra.Customer}, {"description", d.Extra.Description},
+	} {
 		if problem := textProblem(field.text); problem != "" {
 			return fmt.Errorf("the %s of device %s %s", field.what, quote(d.Name), problem)
 		}
 	}
-	if d.Token.IsZero() {
-		return nil
-	}
-	if _, err := ParseToken(d.Token.Reveal()); err != nil {
+	if err := d.Credential.validate(); err != nil {
 		return fmt.Errorf("device %s: %w", quote(d.Name), err)
 	}
 	return nil
@@ -66,7 +65,7 @@ const maxProblems = 20
 func validateAll(devices []Device) error {
 	var found problems
 	names := make(map[string]struct{}, len(devices))
-	tokens := make(map[string]string)
+	ids := make(map[string]string)
 	for _, device := range devices {
 		if err := device.Validate(); err != nil {
 			found.add(err)
@@ -77,15 +76,15 @@ func validateAll(devices []Device) error {
 			continue
 		}
 		names[device.Name] = struct{}{}
-		if device.Token.IsZero() {
+		id := device.Credential.ID()
+		if id.IsZero() {
 			continue
 		}
-		token := device.Token.Reveal()
-		if other, twice := tokens[token]; twice {
-			found.add(fmt.Errorf("devices %s and %s are given the same token", quote(other), quote(device.Name)))
+		if other, twice := ids[id.Reveal()]; twice {
+			found.add(fmt.Errorf("devices %s and %s are given the same %s", quote(other), quote(device.Name), device.Credential.Kind.noun()))
 			continue
 		}
-		tokens[token] = device.Name
+		ids[id.Reveal()] = device.Name
 	}
 	return found.join("device")
 }

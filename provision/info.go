@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // InfoSchema is the schema of device.json.
@@ -12,14 +13,16 @@ const InfoSchema = "tbcert.device/v1"
 
 // Info is device.json: how a device connects, for programs. It holds no secret.
 type Info struct {
-	Schema     string `json:"schema"`
-	Device     string `json:"device"`
-	Host       string `json:"host"`
-	Ports      Ports  `json:"ports"`
-	Topic      string `json:"topic"`
-	Credential string `json:"credential"` // CredentialToken
-	Files      Files  `json:"files"`
-	Roots      []Root `json:"roots"` // the certificates in Files.Root, with their expiry
+	Schema     string         `json:"schema"`
+	Device     string         `json:"device"`
+	Host       string         `json:"host"`
+	Ports      Ports          `json:"ports"`
+	Topic      string         `json:"topic"`
+	Credential CredentialKind `json:"credential"`
+	// Certificate is what a device with a certificate has.
+	Certificate *InfoCertificate `json:"certificate,omitempty"`
+	Files       Files            `json:"files"`
+	Roots       []Root           `json:"roots"` // the certificates in Files.Root, with their expiry
 }
 
 // Ports are the site's MQTT ports.
@@ -28,10 +31,23 @@ type Ports struct {
 	MQTTS int `json:"mqtts"` // over TLS
 }
 
-// Files are the files of the bundle that a client needs, by name.
+// Files are the files of the bundle that a client needs, by name; "" is none.
 type Files struct {
-	Root  string `json:"root"`
-	Token string `json:"token"`
+	Root        string `json:"root"`
+	Token       string `json:"token,omitempty"`
+	ClientID    string `json:"client_id,omitempty"`
+	Username    string `json:"username,omitempty"`
+	Password    string `json:"password,omitempty"`
+	Certificate string `json:"certificate,omitempty"`
+	Key         string `json:"key,omitempty"` // "" with a certificate: the device has its key itself
+}
+
+// An InfoCertificate says which certificate a device has.
+type InfoCertificate struct {
+	Serial        string    `json:"serial"`      // hex
+	Fingerprint   string    `json:"fingerprint"` // "sha256:" and 64 hex digits
+	CredentialsID string    `json:"credentials_id"`
+	NotAfter      time.Time `json:"not_after"`
 }
 
 func (i Info) encode() ([]byte, error) {

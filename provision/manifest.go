@@ -202,7 +202,7 @@ func (m *manifest) take(device *Device, column column, field string) (problem st
 		device.Profile = strings.Clone(field)
 	case columnToken:
 		token, problem := m.takeToken(field, line)
-		device.Token = token
+		device.Credential = TokenCredential(token)
 		return problem
 	case columnUnknown: // readHeadings lets none through
 	}

@@ -20,7 +20,7 @@ func secrets() cmp.Option {
 }
 
 func device(name, label, profile, token string) provision.Device {
-	return provision.Device{Name: name, Label: label, Profile: profile, Token: secret.New(token)}
+	return provision.Device{Name: name, Label: label, Profile: profile, Credential: provision.TokenCredential(secret.New(token))}
 }
 
 func TestReadManifest(t *testing.T) {

@@ -7,13 +7,15 @@ import (
 	"time"
 )
 
-// An Onboarder registers one device at a time. All fields but Random and Now are
-// required. It may be used by one goroutine at a time.
+// An Onboarder registers one device at a time. The site, the registrar, the
+// inventory and the shelf are required. It may be used by one goroutine at a time.
 type Onboarder struct {
 	Site      Site
 	Registrar Registrar
 	Inventory Inventory
 	Shelf     Shelf
+	Kind      CredentialKind   // of new devices that name none; "" is CredentialToken
+	Issuer    *Issuer          // of certificates; nil: none can be made
 	Random    io.Reader        // for tokens; nil is crypto/rand
 	Now       func() time.Time // for the record, from any goroutine; nil is time.Now
 }
@@ -23,7 +25,11 @@ type Onboarder struct {
 func (o *Onboarder) Onboard(ctx context.Context, device Device) (Result, error) {
 	var result Result
 	batch := Batch{Onboarder: *o, Jobs: 1, Size: 1}
-	_, err := batch.Run(ctx, []Device{device}, func(r Result) { result = r })
+	list, err := NewList([]Device{device})
+	if err != nil {
+		return result, err
+	}
+	_, err = batch.Run(ctx, list, func(r Result) { result = r })
 	if result.Err != nil {
 		return result, result.Err
 	}
@@ -45,4 +51,12 @@ func (o *Onboarder) check() error {
 		return errors.New("provision: the registrar, the inventory or the shelf is not set")
 	}
 	return nil
+}
+
+// kind is the kind of credential of new devices that name none.
+func (o *Onboarder) kind() CredentialKind {
+	if o.Kind == "" {
+		return CredentialToken
+	}
+	return o.Kind
 }

@@ -2,25 +2,28 @@ package provision
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
-	"github.com/tbcert/tbcert/certs/secret"
+	"github.com/tbcert/tbcert/certs"
 )
 
 // An item is one device on its way through a run.
 type item struct {
+	seq       int64
 	device    Device
 	directory string
 	known     bool   // it was on record
 	record    Record // as it was, if known
 	shelved   []File // its bundle as it was; nil is none
+	holder    string // who has the credential that it is given; "" is nobody
 
-	order  *Order      // what to register; nil is nothing
-	next   Record      // as it shall be on record
-	token  secret.Text // of the bundle; zero while an order is open
-	bundle *Bundle     // what to write; nil is nothing
-	left   bool        // the run ended before its turn
-	result Result
+	order      *Order     // what to register; nil is nothing
+	next       Record     // as it shall be on record
+	credential Credential // of the bundle; zero while an order is open
+	bundle     *Bundle    // what to write; nil is nothing
+	left       bool       // the run ended before its turn
+	result     Result
 }
 
 // fail ends the item's way.
@@ -36,17 +39,22 @@ func (it *item) saves() bool { return !it.known || !sameRecord(it.record, it.nex
 
 // sameRecord compares all that is not told by the clock.
 func sameRecord(a, b Record) bool {
-	tokens := a.Token.Reveal() == b.Token.Reveal() // both are ours: no timing to hide
-	a.Token, b.Token = secret.Text{}, secret.Text{}
-	a.Created, b.Created = time.Time{}, time.Time{}
-	a.Updated, b.Updated = time.Time{}, time.Time{}
-	return tokens && facts(a) == facts(b)
+	return facts(a) == facts(b) && a.Credential.Equal(b.Credential) && a.Next.Equal(b.Next) && a.Extra.equal(b.Extra)
 }
 
 // facts are the comparable fields of a record.
-func facts(r Record) [8]string {
-	return [8]string{r.Name, r.Directory, r.Label, r.Profile, string(r.Registrar), r.ThingsBoardID, r.Credential, string(r.State)}
+func facts(r Record) [7]string {
+	return [7]string{r.Name, r.Directory, r.Label, r.Profile, string(r.Registrar), r.ThingsBoardID, string(r.State)}
 }
+
+func (e Extra) equal(other Extra) bool {
+	return e.Customer == other.Customer && e.Description == other.Description && e.Gateway == other.Gateway &&
+		slices.EqualFunc(e.Attributes, other.Attributes, func(a, b Attribute) bool {
+			return a.Scope == b.Scope && a.Key == b.Key && string(a.Value) == string(b.Value)
+		})
+}
+
+func (e Extra) isZero() bool { return e.equal(Extra{}) }
 
 // plan decides what a device needs, from what is on record and on the shelf. It
 // changes nothing but the item.
@@ -54,16 +62,19 @@ func (r *run) plan(it *item) error {
 	if owner := deviceOf(it.shelved); owner != "" && owner != it.device.Name {
 		return &DirectoryError{Device: it.device.Name, Directory: it.directory, Owner: owner}
 	}
-	switch kind := r.Registrar.Kind(); {
+	kind := r.Registrar.Kind()
+	switch {
 	case !it.known:
 		return r.planNew(it, kind)
+	case it.record.State != StatePending && it.record.State != StateRegistered:
+		return &StateError{Device: it.device.Name, State: it.record.State, Since: it.record.Updated}
 	case it.record.Registrar == RegistrarOffline && kind != RegistrarOffline:
 		return r.planMove(it, kind)
 	case it.record.Registrar != kind:
-		return planForeign(it)
+		return r.planForeign(it)
 	case it.record.State == StatePending:
 		return r.planPending(it)
-	case kind.readsBack():
+	case kind.readsBack(it.record.Credential.Kind):
 		return r.planRemote(it)
 	default:
 		return planKept(it)
@@ -71,65 +82,74 @@ func (r *run) plan(it *item) error {
 }
 
 // planNew is for a device that is not on record. A bundle that is there
-// nevertheless (the inventory was lost) has the token that the device may be
-// using: it is kept.
+// nevertheless (the inventory was lost) has the credential that the device may
+// be using: it is kept.
 func (r *run) planNew(it *item, kind RegistrarKind) error {
 	it.next = Record{
-		Name:       it.device.Name,
-		Directory:  it.directory,
-		Label:      it.device.Label,
-		Profile:    it.device.Profile,
-		Registrar:  kind,
-		Credential: CredentialToken,
-		State:      StatePending,
+		Name:      it.device.Name,
+		Directory: it.directory,
+		Label:     it.device.Label,
+		Profile:   it.device.Profile,
+		Extra:     it.device.Extra,
+		Registrar: kind,
+		State:     StatePending,
 	}
-	if err := r.order(it, it.device.Token); err != nil {
+	own := it.ownCredential()
+	if own.Made() && own.fits(it.device.Credential) {
+		it.orderWith(it.device.Credential, own)
+	} else if err := r.order(it, it.device.Credential); err != nil {
 		return err
 	}
-	if shelved := it.ownToken(); it.device.Token.IsZero() && !shelved.IsZero() {
-		it.order.Token = shelved
-	}
-	if !kind.readsBack() {
-		it.next.Token = it.order.Token
-	}
+	it.next.Credential = kept(kind, it.order.Credential)
 	return nil
 }
 
-// ownToken is the token in the item's bundle, if that says whose it is.
-func (it *item) ownToken() secret.Text {
-	if deviceOf(it.shelved) == "" {
-		return secret.Text{}
+// kept is what the inventory keeps of a credential.
+func kept(kind RegistrarKind, credential Credential) Credential {
+	if kind.readsBack(credential.Kind) {
+		return Credential{Kind: credential.Kind}
 	}
-	return tokenIn(it.shelved)
+	return credential
+}
+
+// ownCredential is the one in the item's bundle, if that says whose it is.
+func (it *item) ownCredential() Credential {
+	if deviceOf(it.shelved) == "" {
+		return Credential{}
+	}
+	return credentialIn(it.shelved)
 }
 
 // planMove is for a device that was registered offline and is now to be
-// registered where it can be asked for: with the token that it has.
+// registered where it can be asked for: with the credential that it has.
 func (r *run) planMove(it *item, kind RegistrarKind) error {
-	if err := it.conflict(it.record.Token, "in the inventory"); err != nil {
+	if err := it.conflict(it.record.Credential, "in the inventory"); err != nil {
 		return err
 	}
 	it.next = it.record
 	it.next.Registrar, it.next.State = kind, StatePending // the token stays until it is registered there
-	return r.order(it, it.record.Token)
+	return r.order(it, it.record.Credential)
 }
 
 // planForeign is for a device of a registrar that is not at hand.
-func planForeign(it *item) error {
-	shelved := tokenIn(it.shelved)
-	if it.record.State != StateRegistered || shelved.IsZero() {
-		return fmt.Errorf("device %s is %w: its token can only be had from %s; run this again with that registrar", quote(it.device.Name), ErrElsewhere, it.record.Registrar)
+func (r *run) planForeign(it *item) error {
+	has := it.record.Credential
+	if it.record.Registrar.readsBack(has.Kind) {
+		has = credentialIn(it.shelved)
 	}
-	it.next, it.token = it.record, shelved
-	return it.conflict(shelved, "in its bundle")
+	if it.record.State != StateRegistered || !has.Made() {
+		return fmt.Errorf("device %s is %w: its credential can only be had from %s; run this again with that registrar", quote(it.device.Name), ErrElsewhere, it.record.Registrar)
+	}
+	it.next, it.credential = it.record, has
+	return it.conflict(has, "in its bundle")
 }
 
 // planPending is for a device whose registration was interrupted.
 func (r *run) planPending(it *item) error {
 	it.next = it.record
-	required := it.device.Token
-	if !it.record.Token.IsZero() {
-		required = it.record.Token
+	required := it.device.Credential
+	if it.record.Credential.Made() {
+		required = it.record.Credential
 		if err := it.conflict(required, "in the inventory"); err != nil {
 			return err
 		}
@@ -137,59 +157,77 @@ func (r *run) planPending(it *item) error {
 	return r.order(it, required)
 }
 
-// planRemote is for a device that is registered and whose token, if its bundle
-// has none, can be read back.
+// planRemote is for a device that is registered and whose credential, if its
+// bundle has none, can be read back.
 func (r *run) planRemote(it *item) error {
 	it.next = it.record
-	shelved := tokenIn(it.shelved)
-	if !shelved.IsZero() && it.conflict(shelved, "") == nil {
-		it.token = shelved
+	shelved := credentialIn(it.shelved)
+	if !r.Repair && shelved.Made() && shelved.Kind == it.record.Credential.Kind && it.conflict(shelved, "") == nil {
+		it.credential = shelved
 		it.noteTexts(it.record.Label, it.record.Profile)
 		return nil
 	}
-	return r.order(it, it.device.Token)
+	return r.order(it, it.device.Credential)
 }
 
-// planKept is for a device whose token only the inventory has.
+// planKept is for a device whose credential only the inventory has.
 func planKept(it *item) error {
-	it.next, it.token = it.record, it.record.Token
+	it.next, it.credential = it.record, it.record.Credential
 	if it.device.Label != "" {
 		it.next.Label = it.device.Label
 	}
 	if it.device.Profile != "" {
 		it.next.Profile = it.device.Profile
 	}
-	return it.conflict(it.record.Token, "in the inventory")
+	if !it.device.Extra.isZero() {
+		it.next.Extra = it.device.Extra
+	}
+	if it.record.Registrar != RegistrarOffline {
+		it.next.Label, it.next.Profile, it.next.Extra = it.record.Label, it.record.Profile, it.record.Extra
+		it.noteTexts(it.record.Label, it.record.Profile)
+	}
+	return it.conflict(it.record.Credential, "in the inventory")
 }
 
-// conflict tells whether the device was given another token than it has.
-func (it *item) conflict(has secret.Text, where string) error {
-	if it.device.Token.IsZero() || it.device.Token.Reveal() == has.Reveal() {
+// conflict tells whether the device was given another credential than it has.
+func (it *item) conflict(has Credential, where string) error {
+	if has.fits(it.device.Credential) {
 		return nil
 	}
-	return &TokenConflictError{Device: it.device.Name, Where: where}
+	return &CredentialConflictError{Device: it.device.Name, Where: where, Has: has.Kind, Given: it.device.Credential.Kind}
 }
 
-// order asks for the device with the required token, or with a new one if there
-// is none.
-func (r *run) order(it *item, required secret.Text) error {
-	order := Order{Device: it.device, Token: required, Begun: it.known}
-	order.Device.Token = required
+// order asks for the device with the required credential, as far as one is
+// required; what is left open is made.
+func (r *run) order(it *item, required Credential) error {
+	credential := required
+	if credential.Kind == "" {
+		credential.Kind = it.record.Credential.Kind
+	}
+	if credential.Kind == "" {
+		credential.Kind = r.kind()
+	}
+	made, err := r.Make(it.device.Name, credential)
+	if err != nil {
+		return err
+	}
+	it.orderWith(required, made)
+	return nil
+}
+
+func (it *item) orderWith(required, credential Credential) {
+	order := Order{Device: it.device, Credential: credential, Begun: it.known}
+	order.Device.Credential = required
 	if order.Device.Label == "" {
 		order.Device.Label = it.record.Label
 	}
 	if order.Device.Profile == "" {
 		order.Device.Profile = it.record.Profile
 	}
-	if required.IsZero() {
-		token, err := NewToken(r.Random)
-		if err != nil {
-			return err
-		}
-		order.Token = token
+	if order.Device.Extra.isZero() {
+		order.Device.Extra = it.record.Extra
 	}
 	it.order = &order
-	return nil
 }
 
 // noteTexts tells that a label or profile that was asked for is not what the
@@ -201,4 +239,13 @@ func (it *item) noteTexts(label, profile string) {
 	if want := it.device.Profile; want != "" && want != profile {
 		it.result.Note = fmt.Sprintf("its profile is %s in ThingsBoard and was left so, not %s", quote(profile), quote(want))
 	}
+}
+
+// expires is when the certificate of a chain ends; zero when there is none.
+func expires(chain []byte) time.Time {
+	parsed, err := certs.ParseCertificates(chain)
+	if err != nil {
+		return time.Time{}
+	}
+	return parsed[0].NotAfter
 }

@@ -132,14 +132,14 @@ func TestAdopt(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld()
-			theirs := provision.Registration{ThingsBoardID: "id", Label: "Hall 1", Profile: "meter", Token: secret.New("THEIRS")}
+			theirs := provision.Registration{ThingsBoardID: "id", Label: "Hall 1", Profile: "meter", Credential: provision.TokenCredential(secret.New("THEIRS"))}
 			w.board["a"] = theirs
 			result := one(t, w.batch(board{world: w}), test.device)
 			if diff := cmp.Diff(theirs, w.board["a"], secrets()); diff != "" {
 				t.Errorf("ThingsBoard's device changed:\n%s", diff)
 			}
 			if test.fails {
-				var conflict *provision.TokenConflictError
+				var conflict *provision.CredentialConflictError
 				if !errors.As(result.Err, &conflict) || strings.Contains(result.Err.Error(), "THEIRS") || w.bundles["a"] != nil {
 					t.Errorf("error %v, bundle %v", result.Err, w.bundles["a"])
 				}
@@ -193,7 +193,7 @@ func TestTokenGivenLater(t *testing.T) {
 			}
 			records := maps.Clone(w.records)
 			result := one(t, w.batch(registrar), device("a", "", "", "TWO"))
-			var conflict *provision.TokenConflictError
+			var conflict *provision.CredentialConflictError
 			if !errors.As(result.Err, &conflict) || w.token("a") != "ONE\n" {
 				t.Errorf("another token: %v, and the bundle has %q", result.Err, w.token("a"))
 			}
@@ -211,7 +211,7 @@ func TestTokenChangedInThingsBoard(t *testing.T) {
 	w := newWorld()
 	history(t, w, board{world: w}, []provision.Device{device("a", "", "", "ONE")})
 	changed := w.board["a"]
-	changed.Token = secret.New("TWO")
+	changed.Credential = provision.TokenCredential(secret.New("TWO"))
 	w.board["a"] = changed
 	if result := one(t, w.batch(board{world: w}), device("a", "", "", "TWO")); result.Action != provision.ActionRepaired || w.token("a") != "TWO\n" {
 		t.Errorf("result %+v, token %q", result, w.token("a"))
@@ -245,17 +245,17 @@ func TestFromOfflineToThingsBoard(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
 	history(t, w, provision.Offline{}, sevenDevices())
-	w.board["a"] = provision.Registration{ThingsBoardID: "id-a", Token: w.records["a"].Token}
-	w.board["c"] = provision.Registration{ThingsBoardID: "id-c", Token: secret.New("ANOTHER")}
-	kept := w.records["c"].Token.Reveal()
+	w.board["a"] = provision.Registration{ThingsBoardID: "id-a", Credential: provision.TokenCredential(w.records["a"].Credential.Token)}
+	w.board["c"] = provision.Registration{ThingsBoardID: "id-c", Credential: provision.TokenCredential(secret.New("ANOTHER"))}
+	kept := w.records["c"].Credential.Token.Reveal()
 	results, summary, err := run(t, w.batch(board{world: w}), sevenDevices())
 	if err != nil || summary.Failed != 1 || summary.Adopted != 1 || summary.Created != 5 {
 		t.Fatalf("summary %+v, error %v, results %+v", summary, err, results)
 	}
-	if c := w.records["c"]; c.State != provision.StatePending || c.Token.Reveal() != kept || w.token("c") != kept+"\n" {
+	if c := w.records["c"]; c.State != provision.StatePending || c.Credential.Token.Reveal() != kept || w.token("c") != kept+"\n" {
 		t.Errorf("the token of c was lost: %+v, bundle %q", c, w.token("c"))
 	}
-	w.board["c"] = provision.Registration{ThingsBoardID: "id-c", Token: secret.New(kept)} // put right by hand
+	w.board["c"] = provision.Registration{ThingsBoardID: "id-c", Credential: provision.TokenCredential(secret.New(kept))} // put right by hand
 	mustRun(t, w.batch(board{world: w}), sevenDevices())
 	w.sound(t, provision.RegistrarThingsBoard, sevenDevices())
 }
@@ -266,14 +266,14 @@ func TestWhatIsOnRecordGoesToThingsBoard(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
 	history(t, w, provision.Offline{}, []provision.Device{device("a", "Hall 1", "meter", "ONE")})
-	var conflict *provision.TokenConflictError
+	var conflict *provision.CredentialConflictError
 	if result := one(t, w.batch(board{world: w}), device("a", "", "", "TWO")); !errors.As(result.Err, &conflict) || len(w.board) != 0 {
 		t.Errorf("error %v, in ThingsBoard %v", result.Err, w.board)
 	}
 	if result := one(t, w.batch(board{world: w}), plain("a")); result.Action != provision.ActionCreated {
 		t.Errorf("result %+v", result)
 	}
-	want := provision.Registration{ThingsBoardID: "id-a", Label: "Hall 1", Profile: "meter", Token: secret.New("ONE")}
+	want := provision.Registration{ThingsBoardID: "id-a", Label: "Hall 1", Profile: "meter", Credential: provision.TokenCredential(secret.New("ONE"))}
 	if diff := cmp.Diff(want, w.board["a"], secrets()); diff != "" {
 		t.Errorf("in ThingsBoard (-want +got):\n%s", diff)
 	}
@@ -302,7 +302,7 @@ func TestFromThingsBoardToOffline(t *testing.T) {
 	if err := results[1].Err; !errors.Is(err, provision.ErrElsewhere) || !strings.Contains(err.Error(), "thingsboard") {
 		t.Errorf("b: %v", err)
 	}
-	var conflict *provision.TokenConflictError
+	var conflict *provision.CredentialConflictError
 	if result := one(t, w.batch(provision.Offline{}), device("a", "", "", "OTHER")); !errors.As(result.Err, &conflict) {
 		t.Errorf("a with another token: %+v", result)
 	}

@@ -14,6 +14,9 @@ package provision
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/tbcert/tbcert/certs/secret"
@@ -21,15 +24,38 @@ import (
 
 // A Device is one device as the user asks for it.
 type Device struct {
-	Name    string      // as ThingsBoard shows it
-	Label   string      // "" is none, or whatever is there already
-	Profile string      // ThingsBoard's device profile (its "type"); "" is the tenant's default
-	Token   secret.Text // the access token it must have; zero: one is made, or the one it has is kept
+	Name    string // as ThingsBoard shows it
+	Label   string // "" is none, or whatever is there already
+	Profile string // ThingsBoard's device profile (its "type"); "" is the tenant's default
+	Extra   Extra
+	// Credential is the one it must have. One with a kind alone is made, and a
+	// zero one is whatever the device has, or a new token.
+	Credential Credential
 }
 
-// CredentialToken is the credential kind of a device that proves itself by an
-// access token, sent as the MQTT user name.
-const CredentialToken = "token"
+// Extra is what else ThingsBoard is told of a device.
+type Extra struct {
+	Customer    string // the title of the customer that it is assigned to
+	Description string
+	Gateway     bool
+	Attributes  []Attribute // sorted by scope and key, each once
+}
+
+// An Attribute is one of a device's attributes in ThingsBoard.
+type Attribute struct {
+	Scope AttributeScope  `json:"scope"`
+	Key   string          `json:"key"`
+	Value json.RawMessage `json:"value"` // compact JSON; never null
+}
+
+// An AttributeScope says who may read and write an attribute.
+type AttributeScope string
+
+// The scopes that an administrator may write.
+const (
+	ScopeServer AttributeScope = "server" // the device does not see it
+	ScopeShared AttributeScope = "shared" // the device is told of it
+)
 
 // RegistrarKind names where a device is registered, as the inventory records it.
 type RegistrarKind string
@@ -41,11 +67,20 @@ const (
 	RegistrarOffline RegistrarKind = "offline"
 	// RegistrarThingsBoard: ThingsBoard's REST API.
 	RegistrarThingsBoard RegistrarKind = "thingsboard"
+	// RegistrarMQTT: ThingsBoard's device provisioning by MQTT.
+	RegistrarMQTT RegistrarKind = "mqtt"
 )
 
-// readsBack reports whether the token of a registered device can be asked for
-// again. Where it cannot, the inventory is the only place that knows it.
-func (k RegistrarKind) readsBack() bool { return k == RegistrarThingsBoard }
+// RegistrarKinds are the registrars there are.
+func RegistrarKinds() []RegistrarKind {
+	return []RegistrarKind{RegistrarOffline, RegistrarThingsBoard, RegistrarMQTT}
+}
+
+// readsBack reports whether the credential of a registered device can be asked
+// for again. Where it cannot, the inventory is the only place that knows it.
+func (k RegistrarKind) readsBack(credential CredentialKind) bool {
+	return k == RegistrarThingsBoard && credential != CredentialX509
+}
 
 // remote reports whether registering changes anything outside this workspace,
 // so that it has to be announced in the inventory first.
@@ -61,6 +96,16 @@ const (
 	StatePending State = "pending"
 	// StateRegistered: it has the credential on record.
 	StateRegistered State = "registered"
+	// StateRotating: its credential is being changed to Record.Next; which of
+	// the two it has is known to the registrar only.
+	StateRotating State = "rotating"
+	// StateProving: it has Record.Credential, which was not yet seen to work;
+	// Record.Next is the one that it had before, to go back to.
+	StateProving State = "proving"
+	// StateRevoking: its credential is being taken away.
+	StateRevoking State = "revoking"
+	// StateRevoked: it has no credential any more.
+	StateRevoked State = "revoked"
 )
 
 // A Record is what the inventory knows of a device.
@@ -69,26 +114,47 @@ type Record struct {
 	Directory     string // EncodeName(Name)
 	Label         string
 	Profile       string
+	Extra         Extra
 	Registrar     RegistrarKind
-	ThingsBoardID string      // a UUID; "" when it is not known
-	Credential    string      // CredentialToken
-	Token         secret.Text // only where it cannot be read back
+	ThingsBoardID string // a UUID; "" when it is not known
 	State         State
-	Created       time.Time // to the millisecond, UTC
-	Updated       time.Time // to the millisecond, UTC
+	// Credential is the one that the device has. Of a token that can be read
+	// back from ThingsBoard the kind alone is kept.
+	Credential Credential
+	// Next is the other one of a change that goes on (see State); else zero.
+	Next     Credential
+	Version  int64     // how often it was saved; 0 is never
+	Created  time.Time // to the millisecond, UTC
+	Updated  time.Time // to the millisecond, UTC
+	Replaced time.Time // when it got its credential; to the millisecond, UTC
+}
+
+// A ConflictError says that records were not saved because others of these
+// names, of which the caller did not know, were saved meanwhile.
+type ConflictError struct {
+	Names []string
+}
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("%d devices, %s among them, were changed by another tbcert at the same time: run this again", len(e.Names), quote(e.Names[0]))
 }
 
 // An Inventory is the durable record of devices. An error of it ends the run:
-// without a record nothing may be registered or handed out.
+// without a record nothing may be registered or handed out. All methods may be
+// called by several goroutines at once.
 type Inventory interface {
 	// Records gives what is known of the named devices, by name; a device that
 	// is not on record is not in the map, and that is no error.
 	Records(ctx context.Context, names []string) (map[string]Record, error)
-	// Holders gives the devices on record that have one of the tokens, by token.
-	Holders(ctx context.Context, tokens []secret.Text) (map[string]string, error)
+	// Holders gives the devices on record that have one of these credentials,
+	// by Credential.ID.
+	Holders(ctx context.Context, ids []secret.Text) (map[string]string, error)
 	// Save writes all records or none, and returns once they survive a power
-	// cut. A record of the same name is replaced, but for its Created.
-	// All of them may be called by several goroutines at once.
+	// cut. A record of the same name is replaced, but for its Created, when its
+	// Version is that of the new record; otherwise nothing is written and the
+	// error is a *ConflictError. Save sets the Version of each record it wrote.
+	// Every certificate that a Credential or Next holds is on record from then
+	// on, though the device may get another.
 	Save(ctx context.Context, records []Record) error
 }
 
@@ -106,6 +172,9 @@ type Bundle struct {
 	Device    string // the device's name
 	Directory string // EncodeName of it: the directory below devices/
 	Files     []File // without the files of the user's that may be there as well
+	// Remove are files that must not be there any more: those of another kind
+	// of credential.
+	Remove []string
 }
 
 // A Shelf is where bundles stand: the workspace's devices directory.
@@ -118,8 +187,8 @@ type Shelf interface {
 	ReadBundle(ctx context.Context, directory string) ([]File, error)
 	// WriteBundles writes the bundles and returns once they survive a power
 	// cut. Each appears whole, by one rename; in a directory that is there
-	// already the files that differ are replaced and all others stay. It is
-	// called by one goroutine at a time.
+	// already the files that differ are replaced, those of Remove go, and all
+	// others stay. It is called by one goroutine at a time.
 	WriteBundles(ctx context.Context, bundles []Bundle) error
 }
 
@@ -131,21 +200,20 @@ type Registrar interface {
 	// password is told here, before anything is changed. It is called once a
 	// run, and only when there is something to register.
 	Ready(ctx context.Context) error
-	// Register makes sure that the device exists and says what token it has.
-	// After an error the device may exist or not; the next Register finds out.
-	// Many goroutines call it at once.
+	// Register makes sure that the device exists and says what credential it
+	// has. After an error the device may exist or not; the next Register finds
+	// out. Many goroutines call it at once.
 	Register(ctx context.Context, order Order) (Registration, error)
 }
 
 // An Order asks a registrar for one device.
 type Order struct {
-	// Device is the device to be. When its Token is not zero, that is the token
+	// Device is the device to be. When its Credential is not zero, that is what
 	// it must have: a device that exists with another gives a
-	// *TokenConflictError and stays as it is.
+	// *CredentialConflictError and stays as it is.
 	Device Device
-	// Token is the token to create the device with: Device.Token if there is
-	// one, else a new one.
-	Token secret.Text
+	// Credential is what to create the device with.
+	Credential Credential
 	// Begun says that the inventory knows the device already, so that it
 	// probably exists.
 	Begun bool
@@ -156,6 +224,61 @@ type Registration struct {
 	ThingsBoardID string
 	Label         string
 	Profile       string
-	Token         secret.Text // read back where that is possible
-	Created       bool        // false: it existed and was adopted
+	Credential    Credential // read back where that is possible; of a certificate without the key
+	Created       bool       // false: it existed and was adopted
+}
+
+// A Changer is a registrar that can change the credential of a device that is
+// registered. Many goroutines call it at once.
+type Changer interface {
+	Registrar
+	// Current reads the credential that the device has: of a certificate
+	// without its key. The error is ErrGone when there is no such device.
+	Current(ctx context.Context, record Record) (Credential, error)
+	// Change gives the device another credential, which ends its session. After
+	// an error it may have either: Current tells.
+	Change(ctx context.Context, record Record, to Credential) error
+	// Withdraw takes the device's credential away, so that nothing that it ever
+	// had lets it in. That the device does not exist is no error.
+	Withdraw(ctx context.Context, record Record) error
+}
+
+// ErrGone is the error for a device that ThingsBoard does not have any more.
+var ErrGone = errors.New("ThingsBoard has no such device")
+
+// An Announcer tells a device which credential it will have, over the session
+// that it has now.
+type Announcer interface {
+	// Announce returns when the device said that it has the new credential. An
+	// error is that it did not.
+	Announce(ctx context.Context, record Record, next Credential) error
+	// Announced ends an announcement, so that nothing of the credential stays
+	// where it was announced.
+	Announced(ctx context.Context, record Record) error
+}
+
+// A Task is one device of a Source.
+type Task struct {
+	Seq    int64 // the source's own name for it
+	Device Device
+}
+
+// An Outcome is what came of a Task.
+type Outcome struct {
+	Seq    int64
+	Failed string // why; "" is that it was done
+}
+
+// A Source hands out the devices of a run: each was checked before (see
+// Device.Validate), and no two have one name or one credential.
+type Source interface {
+	// Total is how many devices there are in all.
+	Total() int
+	// Take gives up to n devices that nobody else has, and none once there are
+	// none left. Where others share the source it waits until devices that they
+	// have are done, or are given back. It is called by one goroutine at a time.
+	Take(ctx context.Context, n int) ([]Task, error)
+	// Settle says what came of devices that were taken. Those that are not
+	// settled are handed out again, to a later run.
+	Settle(ctx context.Context, outcomes []Outcome) error
 }

@@ -1,24 +1,30 @@
 package provision
 
-import "github.com/tbcert/tbcert/certs/secret"
-
 // settle takes what the registrar has for the item's order.
 func (it *item) settle(got Registration) {
 	it.next.State = StateRegistered
 	it.next.ThingsBoardID = got.ThingsBoardID
 	it.next.Label, it.next.Profile = got.Label, got.Profile
-	it.next.Token, it.token = got.Token, got.Token
-	if it.next.Registrar.readsBack() {
-		it.next.Token = secret.Text{}
-	}
+	it.next.Extra = it.order.Device.Extra
+	it.credential = it.whole(got.Credential)
+	it.next.Credential = kept(it.next.Registrar, it.credential)
 	if !got.Created {
 		it.noteTexts(got.Label, got.Profile)
 	}
-	if !it.known && it.device.Token.IsZero() && !got.Token.IsZero() && it.ownToken().Reveal() == got.Token.Reveal() {
-		it.result.Note = "it was not on record; the token in its bundle was kept"
+	if own := it.ownCredential(); !it.known && own.Made() && own.Equal(it.credential) && !own.Equal(it.device.Credential) {
+		it.result.Note = "it was not on record; the " + string(own.Kind) + " in its bundle was kept"
 	}
 	it.result.Action = it.settledAction(got.Created)
 	it.order = nil
+}
+
+// whole is a credential that was read back, with the key that is not: the
+// registrar has made sure that the certificate is the one that was ordered.
+func (it *item) whole(got Credential) Credential {
+	if got.Kind == CredentialX509 {
+		return it.order.Credential
+	}
+	return got
 }
 
 // settledAction names what registering came to.
@@ -33,13 +39,13 @@ func (it *item) settledAction(created bool) Action {
 	}
 }
 
-// complete decides what is to be written for an item that has its token.
+// complete decides what is to be written for an item that has its credential.
 func (r *run) complete(it *item) error {
-	bundle, err := r.renderer.bundle(it.device.Name, it.directory, it.token)
+	bundle, err := r.renderer.bundle(it.device.Name, it.directory, it.credential)
 	if err != nil {
 		return err
 	}
-	if !sameFiles(bundle.Files, it.shelved) {
+	if !sameFiles(bundle, it.shelved) {
 		it.bundle = &bundle
 	}
 	if it.result.Action == "" || it.result.Action == ActionUnchanged {
@@ -61,4 +67,5 @@ func (r *run) complete(it *item) error {
 func (it *item) describe() {
 	it.result.Registrar = it.next.Registrar
 	it.result.ThingsBoardID = it.next.ThingsBoardID
+	it.result.Credential = it.next.Credential.Kind
 }

@@ -73,14 +73,15 @@ func (t *ThingsBoard) Register(ctx context.Context, order Order) (Registration, 
 	if credentials.Type != rest.TypeAccessToken {
 		return Registration{}, &CredentialsError{Device: order.Device.Name, Type: credentials.Type}
 	}
-	if given := order.Device.Token; !given.IsZero() && given.Reveal() != credentials.CredentialsID.Reveal() {
-		return Registration{}, &TokenConflictError{Device: order.Device.Name, Where: "in ThingsBoard"}
+	has := TokenCredential(credentials.CredentialsID)
+	if wanted := order.Device.Credential; !has.fits(wanted) {
+		return Registration{}, &CredentialConflictError{Device: order.Device.Name, Where: "in ThingsBoard", Has: has.Kind, Given: wanted.Kind}
 	}
 	return Registration{
 		ThingsBoardID: device.ID,
 		Label:         device.Label,
 		Profile:       device.Type,
-		Token:         credentials.CredentialsID,
+		Credential:    has,
 		Created:       created,
 	}, nil
 }
@@ -95,7 +96,7 @@ func (t *ThingsBoard) findOrCreate(ctx context.Context, order Order) (device res
 			return device, false, err
 		}
 	}
-	device, err = t.Client.CreateDevice(ctx, rest.Device{Name: order.Device.Name, Label: order.Device.Label, Type: order.Device.Profile}, order.Token)
+	device, err = t.Client.CreateDevice(ctx, rest.Device{Name: order.Device.Name, Label: order.Device.Label, Type: order.Device.Profile}, order.Credential.Token)
 	if err == nil {
 		return device, true, isDevice(device, order.Device.Name)
 	}

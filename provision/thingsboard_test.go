@@ -96,21 +96,21 @@ func existing(kind, token string) *api {
 }
 
 func order(given string, begun bool) provision.Order {
-	o := provision.Order{Device: device("meter-1", "Hall 2", "", given), Token: secret.New("MADE"), Begun: begun}
+	o := provision.Order{Device: device("meter-1", "Hall 2", "", given), Credential: provision.TokenCredential(secret.New("MADE")), Begun: begun}
 	if given != "" {
-		o.Token = o.Device.Token
+		o.Credential = o.Device.Credential
 	}
 	return o
 }
 
 func TestThingsBoardRegister(t *testing.T) {
 	t.Parallel()
-	created := provision.Registration{ThingsBoardID: "new-id", Label: "Hall 2", Profile: "default", Token: secret.New("MADE"), Created: true}
+	created := provision.Registration{ThingsBoardID: "new-id", Label: "Hall 2", Profile: "default", Credential: provision.TokenCredential(secret.New("MADE")), Created: true}
 	looked := created
 	looked.Created = false
-	adopted := provision.Registration{ThingsBoardID: "old-id", Label: "Hall 1", Profile: "meter", Token: secret.New("THEIRS")}
+	adopted := provision.Registration{ThingsBoardID: "old-id", Label: "Hall 1", Profile: "meter", Credential: provision.TokenCredential(secret.New("THEIRS"))}
 	given := created
-	given.Token = secret.New("GIVEN")
+	given.Credential = provision.TokenCredential(secret.New("GIVEN"))
 	tests := []struct {
 		name  string
 		api   *api

@@ -84,7 +84,7 @@ func (s store) Holders(_ context.Context, tokens []secret.Text) (map[string]stri
 	err := s.step("holders", func() {
 		for _, record := range s.records {
 			for _, token := range tokens {
-				if record.Token.Reveal() == token.Reveal() {
+				if record.Credential.Token.Reveal() == token.Reveal() {
 					holders[token.Reveal()] = record.Name
 				}
 			}
@@ -115,7 +115,7 @@ func (s store) Save(ctx context.Context, records []provision.Record) error {
 				record.Created = old.Created
 			}
 			s.records[record.Name] = record
-			s.keepFirst(record.Name, record.Token)
+			s.keepFirst(record.Name, record.Credential.Token)
 		}
 	})
 }
@@ -175,7 +175,7 @@ func (oneWay) Kind() provision.RegistrarKind { return kindOneWay }
 func (o oneWay) Register(ctx context.Context, order provision.Order) (provision.Registration, error) {
 	got, err := o.board.Register(ctx, order)
 	if err == nil {
-		got.Token = order.Token
+		got.Credential = order.Credential
 	}
 	return got, err
 }
@@ -193,15 +193,15 @@ func (b board) Register(ctx context.Context, order provision.Order) (got provisi
 		var exists bool
 		if got, exists = b.board[order.Device.Name]; !exists {
 			got = provision.Registration{
-				ThingsBoardID: "id-" + order.Device.Name, Label: order.Device.Label, Profile: order.Device.Profile, Token: order.Token,
+				ThingsBoardID: "id-" + order.Device.Name, Label: order.Device.Label, Profile: order.Device.Profile, Credential: order.Credential,
 			}
 			b.board[order.Device.Name] = got
-			b.keepFirst(order.Device.Name, got.Token)
+			b.keepFirst(order.Device.Name, got.Credential.Token)
 			got.Created = true
 		}
 	})
-	if err == nil && !order.Device.Token.IsZero() && order.Device.Token.Reveal() != got.Token.Reveal() {
-		return provision.Registration{}, &provision.TokenConflictError{Device: order.Device.Name, Where: "in ThingsBoard"}
+	if err == nil && !order.Device.Credential.Token.IsZero() && order.Device.Credential.Token.Reveal() != got.Credential.Token.Reveal() {
+		return provision.Registration{}, &provision.CredentialConflictError{Device: order.Device.Name, Where: "in ThingsBoard", Has: provision.CredentialToken, Given: provision.CredentialToken}
 	}
 	return got, err
 }
@@ -241,7 +241,11 @@ func (w *world) batch(registrar provision.Registrar) *provision.Batch {
 func run(t *testing.T, batch *provision.Batch, devices []provision.Device) ([]provision.Result, provision.Summary, error) {
 	t.Helper()
 	var results []provision.Result
-	summary, err := batch.Run(t.Context(), devices, func(r provision.Result) { results = append(results, r) })
+	source, err := provision.NewList(devices)
+	if err != nil {
+		return nil, provision.Summary{Total: len(devices), Left: len(devices)}, err
+	}
+	summary, err := batch.Run(t.Context(), source, func(r provision.Result) { results = append(results, r) })
 	return results, summary, err
 }
 
@@ -293,11 +297,11 @@ func (w *world) sound(t *testing.T, registrar provision.RegistrarKind, devices [
 	}
 	for _, device := range devices {
 		record := w.records[device.Name]
-		if registrar != provision.RegistrarOffline && w.board[device.Name].Token.Reveal() != w.first[device.Name] {
+		if registrar != provision.RegistrarOffline && w.board[device.Name].Credential.Token.Reveal() != w.first[device.Name] {
 			t.Errorf("the token of %s in ThingsBoard is not its first", device.Name)
 		}
 		want := w.first[device.Name]
-		if given := device.Token.Reveal(); given != "" && given != want {
+		if given := device.Credential.Token.Reveal(); given != "" && given != want {
 			t.Errorf("%s was given the token %q and has %q", device.Name, given, want)
 		}
 		if want == "" || w.token(device.Name) != want+"\n" {
@@ -306,9 +310,18 @@ func (w *world) sound(t *testing.T, registrar provision.RegistrarKind, devices [
 		if record.State != provision.StateRegistered || record.Registrar != registrar {
 			t.Errorf("%s is on record as %s, %s", device.Name, record.State, record.Registrar)
 		}
-		kept := record.Token.Reveal()
+		kept := record.Credential.Token.Reveal()
 		if registrar == provision.RegistrarThingsBoard && kept != "" || registrar != provision.RegistrarThingsBoard && kept != want {
 			t.Errorf("the token of %s on record is %q", device.Name, kept)
 		}
 	}
+}
+
+// list is a source of devices; a bad one panics, and so fails the test.
+func list(devices []provision.Device) provision.Source {
+	source, err := provision.NewList(devices)
+	if err != nil {
+		panic(err)
+	}
+	return source
 }

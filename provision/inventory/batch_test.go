@@ -60,7 +60,11 @@ func TestBatchTwice(t *testing.T) {
 			},
 			Registrar: provision.Offline{}, Inventory: s, Shelf: bundles,
 		}}
-		got, err := batch.Run(t.Context(), devices, func(r provision.Result) {
+		source, err := provision.NewList(devices)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := batch.Run(t.Context(), source, func(r provision.Result) {
 			if r.Err != nil {
 				t.Error(r.Err)
 			}

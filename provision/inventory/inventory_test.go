@@ -80,8 +80,7 @@ func record(i int) provision.Record {
 		Label:      `Hall "1", Zähler`,
 		Profile:    "meter",
 		Registrar:  provision.RegistrarOffline,
-		Credential: provision.CredentialToken,
-		Token:      secret.New(fmt.Sprintf("token-%d", i)),
+		Credential: provision.TokenCredential(secret.New(fmt.Sprintf("token-%d", i))),
 		State:      provision.StateRegistered,
 		Created:    at,
 		Updated:    at.Add(time.Hour),
@@ -109,7 +108,7 @@ func TestSaveAndRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "inventory.db")
 	s := open(t, path)
 	one, two := record(1), record(2)
-	two.Registrar, two.ThingsBoardID, two.State, two.Token = provision.RegistrarThingsBoard, "784f394c-42b6-435a-983c-b7beff2784f9", provision.StatePending, secret.Text{}
+	two.Registrar, two.ThingsBoardID, two.State, two.Credential.Token = provision.RegistrarThingsBoard, "784f394c-42b6-435a-983c-b7beff2784f9", provision.StatePending, secret.Text{}
 	if err := s.Save(t.Context(), []provision.Record{two, one}); err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +137,7 @@ func TestSaveReplacesAllButTheCreation(t *testing.T) {
 	first := record(1)
 	second := provision.Record{
 		Name: first.Name, Directory: "elsewhere", Label: "l", Profile: "p", Registrar: provision.RegistrarThingsBoard,
-		ThingsBoardID: "id", Credential: "other", State: provision.StatePending,
+		ThingsBoardID: "id", Credential: provision.Credential{Kind: "other"}, State: provision.StatePending,
 		Created: first.Created.Add(time.Minute), Updated: first.Updated.Add(time.Minute),
 	}
 	for _, r := range []provision.Record{first, second} {
@@ -162,7 +161,7 @@ func TestSaveIsAllOrNothing(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	if strings.Contains(err.Error(), one.Token.Reveal()) || strings.Contains(err.Error(), two.Token.Reveal()) {
+	if strings.Contains(err.Error(), one.Credential.Token.Reveal()) || strings.Contains(err.Error(), two.Credential.Token.Reveal()) {
 		t.Errorf("the error holds a token: %v", err)
 	}
 	canceled, cancel := context.WithCancel(t.Context())

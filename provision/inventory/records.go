@@ -57,7 +57,7 @@ func (s *SQLite) Holders(ctx context.Context, tokens []secret.Text) (map[string]
 		if err != nil {
 			return nil, err
 		}
-		holders[record.Token.Reveal()] = record.Name
+		holders[record.Credential.Token.Reveal()] = record.Name
 	}
 	return holders, nil
 }
@@ -96,8 +96,8 @@ func scan(rows *sql.Rows) (provision.Record, error) {
 	var token sql.NullString
 	var created, updated int64
 	err := rows.Scan(&r.Name, &r.Directory, &r.Label, &r.Profile, &r.Registrar, &r.ThingsBoardID,
-		&r.Credential, &token, &r.State, &created, &updated)
-	r.Token = secret.New(token.String)
+		&r.Credential.Kind, &token, &r.State, &created, &updated)
+	r.Credential.Token = secret.New(token.String)
 	r.Created, r.Updated = time.UnixMilli(created).UTC(), time.UnixMilli(updated).UTC()
 	return r, err
 }
@@ -132,9 +132,9 @@ func saveAll(ctx context.Context, tx *sql.Tx, records []provision.Record) error 
 	}
 	defer func() { _ = statement.Close() }() // it ends with the transaction
 	for _, r := range records {
-		token := sql.NullString{String: r.Token.Reveal(), Valid: !r.Token.IsZero()}
+		token := sql.NullString{String: r.Credential.Token.Reveal(), Valid: !r.Credential.Token.IsZero()}
 		_, err := statement.ExecContext(ctx, r.Name, r.Directory, r.Label, r.Profile, string(r.Registrar), r.ThingsBoardID,
-			r.Credential, token, string(r.State), r.Created.UnixMilli(), r.Updated.UnixMilli())
+			string(r.Credential.Kind), token, string(r.State), r.Created.UnixMilli(), r.Updated.UnixMilli())
 		if err != nil {
 			return fmt.Errorf("device %q: %w", r.Name, err)
 		}
