@@ -41,6 +41,7 @@ type UI struct {
 	streams Streams
 	options Options
 	mu      sync.Mutex
+	above   io.Writer // a progress bar, above which a terminal is written to; nil is none
 }
 
 // New makes a UI on streams.
@@ -104,7 +105,7 @@ func (u *UI) write(w io.Writer, text string) error {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if _, err := io.WriteString(w, text); err != nil {
+	if _, err := io.WriteString(u.target(w), text); err != nil {
 		return fmt.Errorf("write the output: %w", err)
 	}
 	return nil
