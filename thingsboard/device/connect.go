@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"github.com/tbcert/tbcert/certs/secret"
 )
 
 // maxString is the largest string in bytes that MQTT can carry (1.5.3).
@@ -33,6 +35,7 @@ func Connect(ctx context.Context, conn net.Conn, login Login) (*Session, error) 
 		return nil, err
 	}
 	w := newWire(conn)
+	w.secrets = []secret.Text{login.Username, login.Password}
 	if err := handshake(ctx, w, login); err != nil {
 		w.guard.stop()
 		return nil, err
@@ -62,25 +65,14 @@ func (l Login) check() error {
 // isText reports whether s is a string as MQTT has them (1.5.3).
 func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
 
-// scrub takes what is of the login out of the evidence that err holds: the
-// other side may be one that sends back what it got.
-func (l Login) scrub(err error) error {
-	var protocol *ProtocolError
-	if errors.As(err, &protocol) {
-		mask(protocol.First, l.Username.Reveal())
-		mask(protocol.First, l.Password.Reveal())
-	}
-	return err
-}
-
-// mask overwrites the parts of secret in data, down to four bytes of it.
-func mask(data []byte, secret string) {
+// mask overwrites the parts of text in data, down to four bytes of it.
+func mask(data []byte, text string) {
 	for i := 0; i < len(data); i++ {
 		longest := 0
-		for j := range len(secret) {
-			longest = max(longest, common(data[i:], secret[j:]))
+		for j := range len(text) {
+			longest = max(longest, common(data[i:], text[j:]))
 		}
-		if longest > 0 && longest >= min(4, len(secret)) {
+		if longest > 0 && longest >= min(4, len(text)) {
 			copy(data[i:], strings.Repeat("*", longest))
 			i += longest - 1
 		}
@@ -121,7 +113,7 @@ func handshake(ctx context.Context, w *wire, login Login) error {
 	case err != nil && wrote != nil && errors.Is(err, ErrClosed):
 		return fmt.Errorf("sending CONNECT: %w", wrote)
 	case err != nil:
-		return fmt.Errorf("waiting for CONNACK: %w", login.scrub(err))
+		return fmt.Errorf("waiting for CONNACK: %w", err)
 	}
 	connack, ok := answer.(*packets.ConnackPacket)
 	if !ok {

@@ -34,11 +34,12 @@ const (
 // disconnected; but Next and RoundTrip may be tried again when their context
 // ended.
 type Session struct {
-	wire  *wire
-	last  uint16
-	inbox []Message
-	size  int // of the inbox, in bytes
-	asked int // attribute requests so far
+	wire    *wire
+	last    uint16
+	inbox   []Message
+	size    int  // of the inbox, in bytes
+	asked   int  // attribute requests so far
+	listens bool // to the answers to provision requests
 }
 
 // Publish sends payload to topic with QoS 1 and waits for its PUBACK. For

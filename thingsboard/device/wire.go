@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"github.com/tbcert/tbcert/certs/secret"
 )
 
 // firstBytes is how much of an answer a ProtocolError keeps.
@@ -25,6 +27,10 @@ type wire struct {
 	reader *bufio.Reader
 	broken error
 	pinged bool // a PINGREQ is not answered yet
+
+	// secrets are masked in the evidence that an error holds: the other side may
+	// be one that sends back what it got.
+	secrets []secret.Text
 }
 
 func newWire(conn net.Conn) *wire {
@@ -112,6 +118,9 @@ func (w *wire) frame(due string) (packets.ControlPacket, error) {
 	}
 	seen := append([]byte{first}, w.buffered()...)
 	bad := func(format string, args ...any) error {
+		for _, text := range w.secrets {
+			mask(seen, text.Reveal())
+		}
 		return &ProtocolError{Expected: due, Problem: fmt.Sprintf(format, args...), First: seen[:min(len(seen), firstBytes)]}
 	}
 	if problem := checkType(first); problem != "" {
