@@ -60,11 +60,11 @@ func TestBatchTwice(t *testing.T) {
 			},
 			Registrar: provision.Offline{}, Inventory: s, Shelf: bundles,
 		}}
-		source, err := provision.NewList(devices)
+		list, err := provision.NewList(devices)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := batch.Run(t.Context(), source, func(r provision.Result) {
+		got, err := batch.Run(t.Context(), list, func(r provision.Result) {
 			if r.Err != nil {
 				t.Error(r.Err)
 			}

@@ -8,9 +8,9 @@ import (
 	"github.com/tbcert/tbcert/provision/inventory"
 )
 
-func benchOpen(b *testing.B, path string) *inventory.SQLite {
+func benchOpen(b *testing.B, path string) *inventory.Store {
 	b.Helper()
-	s, err := inventory.Open(b.Context(), path)
+	s, err := inventory.Open(b.Context(), path, inventory.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -7,9 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // fileMode is the mode of the inventory, and of the files that SQLite keeps
@@ -23,7 +20,7 @@ type ModeError struct {
 }
 
 func (e *ModeError) Error() string {
-	return fmt.Sprintf("%s can be read by group or others (mode %04o), and it holds tokens: run `chmod 600 %s`, and treat those tokens as known to them",
+	return fmt.Sprintf("%s can be read by group or others (mode %04o), and it holds credentials: run `chmod 600 %s`, and treat those credentials as known to them",
 		e.Path, e.Mode.Perm(), e.Path)
 }
 
@@ -61,20 +58,4 @@ func makeFile(path string) error {
 		return fmt.Errorf("make the inventory: %w", err)
 	}
 	return syncDirectory(filepath.Dir(path))
-}
-
-// readError says what a failure to read the file means for the user.
-func (s *SQLite) readError(err error) error {
-	var failed *sqlite.Error
-	if errors.As(err, &failed) {
-		switch failed.Code() & 0xff { // the primary code
-		case sqlite3.SQLITE_NOTADB:
-			return fmt.Errorf("%s is %w: move it away", s.path, ErrForeign)
-		case sqlite3.SQLITE_CORRUPT:
-			return fmt.Errorf("%s is damaged (%w): put a copy back, or move it away; tbcert provision then takes the tokens from the bundles", s.path, err)
-		case sqlite3.SQLITE_BUSY:
-			return fmt.Errorf("%s is in use by another program that does not let go: %w", s.path, err)
-		}
-	}
-	return fmt.Errorf("read %s: %w", s.path, err)
 }

@@ -3,141 +3,216 @@ package inventory
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"iter"
-	"time"
 
 	"github.com/tbcert/tbcert/certs/secret"
 	"github.com/tbcert/tbcert/provision"
 )
 
-const columns = `name, directory, label, profile, registrar, thingsboard_id, credential, token, state, created_at, updated_at`
+// The roles of a credential.
+const (
+	roleCurrent = "current"
+	roleNext    = "next"
+)
 
-// created_at stays as it is when a record is replaced.
-const saveRecord = `
-	INSERT INTO devices (` + columns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-	ON CONFLICT (name) DO UPDATE SET
-		directory = excluded.directory, label = excluded.label, profile = excluded.profile,
-		registrar = excluded.registrar, thingsboard_id = excluded.thingsboard_id,
-		credential = excluded.credential, token = excluded.token,
-		state = excluded.state, updated_at = excluded.updated_at`
+// pageSize is how many records are read at a time: nobody is kept from writing
+// while all are being read.
+const pageSize = 512
+
+// selectRecords is followed by a condition.
+const selectRecords = `
+	SELECT d.name, d.directory, d.label, d.profile, d.extra, d.registrar, d.thingsboard_id, d.state, d.credential,
+		d.version, d.created_at, d.updated_at, d.replaced_at, c.sealed, n.kind, n.sealed
+	FROM devices d
+	LEFT JOIN credentials c ON c.device = d.name AND c.role = 'current'
+	LEFT JOIN credentials n ON n.device = d.name AND n.role = 'next'`
+
+// A stored record is one whose secrets are still sealed.
+type stored struct {
+	provision.Record
+	current, next []byte
+}
+
+func scanRecord(rows *sql.Rows) (stored, error) {
+	var r stored
+	var extra string
+	var nextKind sql.NullString
+	var created, updated, replaced int64
+	err := rows.Scan(&r.Name, &r.Directory, &r.Label, &r.Profile, &extra, &r.Registrar, &r.ThingsBoardID, &r.State,
+		&r.Credential.Kind, &r.Version, &created, &updated, &replaced, &r.current, &nextKind, &r.next)
+	if err != nil {
+		return stored{}, err
+	}
+	r.Next.Kind = provision.CredentialKind(nextKind.String)
+	r.Created, r.Updated, r.Replaced = timeOf(created), timeOf(updated), timeOf(replaced)
+	if r.Extra, err = decodeExtra(extra); err != nil {
+		return stored{}, fmt.Errorf("device %q: %w", r.Name, err)
+	}
+	return r, nil
+}
+
+// unseal opens the credentials of records.
+func (s *Store) unseal(ctx context.Context, records []stored) error {
+	for i := range records {
+		r := &records[i]
+		if err := s.unsealOne(ctx, &r.Credential, r.current, place(r.Name, roleCurrent)); err != nil {
+			return fmt.Errorf("read %s: device %q: %w", s.where, r.Name, err)
+		}
+		if err := s.unsealOne(ctx, &r.Next, r.next, place(r.Name, roleNext)); err != nil {
+			return fmt.Errorf("read %s: device %q: %w", s.where, r.Name, err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) unsealOne(ctx context.Context, into *provision.Credential, sealed []byte, place string) error {
+	if len(sealed) == 0 {
+		return nil
+	}
+	keys, err := s.unlock(ctx)
+	if err != nil {
+		return err
+	}
+	text, err := keys.open(sealed, place)
+	if err != nil {
+		return err
+	}
+	*into, err = decodeCredential(text)
+	return err
+}
+
+// place is where alone a sealed credential can be opened.
+func place(device, role string) string { return role + "\x00" + device }
 
 // Records gives what is known of the named devices.
-func (s *SQLite) Records(ctx context.Context, names []string) (map[string]provision.Record, error) {
-	list, err := json.Marshal(names)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", s.path, err)
+func (s *Store) Records(ctx context.Context, names []string) (map[string]provision.Record, error) {
+	if len(names) == 0 {
+		return nil, nil
 	}
-	records := make(map[string]provision.Record)
-	query := `SELECT ` + columns + ` FROM devices WHERE name IN (SELECT value FROM json_each(?))`
-	for record, err := range s.query(ctx, query, string(list)) {
-		if err != nil {
-			return nil, err
-		}
-		records[record.Name] = record
+	list, err := s.dialect.list(names)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", s.where, err)
+	}
+	found, err := s.find(ctx, ` WHERE d.name IN `+s.dialect.among(1, kindText), list)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.unseal(ctx, found); err != nil {
+		return nil, err
+	}
+	records := make(map[string]provision.Record, len(found))
+	for _, r := range found {
+		records[r.Name] = r.Record
 	}
 	return records, nil
 }
 
-// Holders gives the devices that have one of the tokens, by token.
-func (s *SQLite) Holders(ctx context.Context, tokens []secret.Text) (map[string]string, error) {
-	plain := make([]string, len(tokens))
-	for i, token := range tokens {
-		plain[i] = token.Reveal()
-	}
-	list, err := json.Marshal(plain)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", s.path, err)
-	}
-	holders := make(map[string]string)
-	query := `SELECT ` + columns + ` FROM devices WHERE token IN (SELECT value FROM json_each(?))`
-	for record, err := range s.query(ctx, query, string(list)) {
-		if err != nil {
-			return nil, err
-		}
-		holders[record.Credential.Token.Reveal()] = record.Name
-	}
-	return holders, nil
-}
-
-// All gives every record, sorted by name. An error is the last thing it gives.
-func (s *SQLite) All(ctx context.Context) iter.Seq2[provision.Record, error] {
-	return s.query(ctx, `SELECT `+columns+` FROM devices ORDER BY name`)
-}
-
-func (s *SQLite) query(ctx context.Context, query string, args ...any) iter.Seq2[provision.Record, error] {
-	return func(yield func(provision.Record, error) bool) {
-		rows, err := s.db.QueryContext(ctx, query, args...)
-		if err != nil {
-			yield(provision.Record{}, s.readError(err))
-			return
-		}
-		defer func() { _ = rows.Close() }() // rows.Err tells
-		for rows.Next() {
-			record, err := scan(rows)
-			if err != nil {
-				yield(provision.Record{}, s.readError(err))
-				return
-			}
-			if !yield(record, nil) {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil {
-			yield(provision.Record{}, s.readError(err))
-		}
-	}
-}
-
-func scan(rows *sql.Rows) (provision.Record, error) {
-	var r provision.Record
-	var token sql.NullString
-	var created, updated int64
-	err := rows.Scan(&r.Name, &r.Directory, &r.Label, &r.Profile, &r.Registrar, &r.ThingsBoardID,
-		&r.Credential.Kind, &token, &r.State, &created, &updated)
-	r.Credential.Token = secret.New(token.String)
-	r.Created, r.Updated = time.UnixMilli(created).UTC(), time.UnixMilli(updated).UTC()
-	return r, err
-}
-
-// Save writes all records in one transaction.
-func (s *SQLite) Save(ctx context.Context, records []provision.Record) error {
-	if len(records) == 0 {
-		return nil
-	}
-	s.saving.Lock()
-	defer s.saving.Unlock()
-	tx, err := s.db.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", s.path, err)
-	}
-	if err := saveAll(ctx, tx, records); err != nil {
-		if undo := tx.Rollback(); undo != nil && !errors.Is(undo, sql.ErrTxDone) {
-			err = errors.Join(err, undo)
-		}
-		return fmt.Errorf("write %s: %w", s.path, err)
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("write %s: %w", s.path, err)
-	}
-	return nil
-}
-
-func saveAll(ctx context.Context, tx *sql.Tx, records []provision.Record) error {
-	statement, err := tx.PrepareContext(ctx, saveRecord)
-	if err != nil {
+func (s *Store) find(ctx context.Context, condition string, args ...any) ([]stored, error) {
+	var found []stored
+	err := s.read(ctx, selection{selectRecords + condition, args}, func(rows *sql.Rows) error {
+		r, err := scanRecord(rows)
+		found = append(found, r)
 		return err
+	})
+	return found, err
+}
+
+// Holders gives the devices that have one of the credentials, now or as the next
+// one, by Credential.ID.
+func (s *Store) Holders(ctx context.Context, ids []secret.Text) (map[string]string, error) {
+	holders := make(map[string]string)
+	if len(ids) == 0 {
+		return holders, nil
 	}
-	defer func() { _ = statement.Close() }() // it ends with the transaction
-	for _, r := range records {
-		token := sql.NullString{String: r.Credential.Token.Reveal(), Valid: !r.Credential.Token.IsZero()}
-		_, err := statement.ExecContext(ctx, r.Name, r.Directory, r.Label, r.Profile, string(r.Registrar), r.ThingsBoardID,
-			string(r.Credential.Kind), token, string(r.State), r.Created.UnixMilli(), r.Updated.UnixMilli())
-		if err != nil {
-			return fmt.Errorf("device %q: %w", r.Name, err)
+	if empty, err := s.empty(ctx); empty || err != nil {
+		return holders, err // and no passphrase is asked for
+	}
+	keys, err := s.unlock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	digests := make([]int64, 0, len(ids))
+	wanted := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		if !id.IsZero() {
+			digests = append(digests, keys.digest(id))
+			wanted[id.Reveal()] = true
 		}
 	}
-	return nil
+	list, err := s.dialect.list(digests)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", s.where, err)
+	}
+	err = s.read(ctx, selection{
+		`SELECT device, role, sealed FROM credentials WHERE digest IN ` + s.dialect.among(1, kindInteger), []any{list},
+	}, func(rows *sql.Rows) error {
+		var device, role string
+		var sealed []byte
+		if err := rows.Scan(&device, &role, &sealed); err != nil {
+			return err
+		}
+		var credential provision.Credential
+		if err := s.unsealOne(ctx, &credential, sealed, place(device, role)); err != nil {
+			return fmt.Errorf("device %q: %w", device, err)
+		}
+		if id := credential.ID().Reveal(); wanted[id] {
+			holders[id] = device
+		}
+		return nil
+	})
+	return holders, err
+}
+
+// empty reports whether there is no credential on record.
+func (s *Store) empty(ctx context.Context) (empty bool, err error) {
+	if err := s.db.QueryRowContext(ctx, `SELECT NOT EXISTS (SELECT 1 FROM credentials)`).Scan(&empty); err != nil {
+		return false, s.readError(err)
+	}
+	return empty, nil
+}
+
+// All gives every record, sorted by name, as it is when it is come to. An error
+// is the last thing it gives.
+func (s *Store) All(ctx context.Context) iter.Seq2[provision.Record, error] {
+	return s.pages(ctx, func(page []stored) error { return s.unseal(ctx, page) })
+}
+
+// Overview is All without secrets, so that no passphrase is asked for: of
+// credentials the kind alone is given.
+func (s *Store) Overview(ctx context.Context) iter.Seq2[provision.Record, error] {
+	return s.pages(ctx, func([]stored) error { return nil })
+}
+
+// pages gives every record, a page at a time.
+func (s *Store) pages(ctx context.Context, prepare func([]stored) error) iter.Seq2[provision.Record, error] {
+	return func(yield func(provision.Record, error) bool) {
+		for after := ""; ; {
+			page, err := s.find(ctx, ` WHERE d.name > $1 ORDER BY d.name LIMIT $2`, after, pageSize)
+			if err == nil {
+				err = prepare(page)
+			}
+			if err != nil {
+				yield(provision.Record{}, err)
+				return
+			}
+			for _, r := range page {
+				if !yield(r.Record, nil) {
+					return
+				}
+			}
+			if len(page) < pageSize {
+				return
+			}
+			after = page[len(page)-1].Name
+		}
+	}
+}
+
+// Count is how many devices are on record.
+func (s *Store) Count(ctx context.Context) (n int, err error) {
+	if err := s.db.QueryRowContext(ctx, `SELECT count(*) FROM devices`).Scan(&n); err != nil {
+		return 0, s.readError(err)
+	}
+	return n, nil
 }

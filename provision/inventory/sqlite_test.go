@@ -2,43 +2,29 @@ package inventory_test
 
 import (
 	"bytes"
-	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
-	"github.com/google/go-cmp/cmp"
-
-	"github.com/tbcert/tbcert/certs/secret"
 	"github.com/tbcert/tbcert/provision"
 	"github.com/tbcert/tbcert/provision/inventory"
 )
 
-func open(t *testing.T, path string) *inventory.SQLite {
+func open(t *testing.T, path string) *inventory.Store {
 	t.Helper()
-	s, err := inventory.Open(t.Context(), path)
+	s, err := inventory.Open(t.Context(), path, inventory.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
-func closeIt(t *testing.T, s *inventory.SQLite) {
-	t.Helper()
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // fresh opens a new inventory, closed at the end of the test.
-func fresh(t *testing.T) (s *inventory.SQLite, path string) {
+func fresh(t *testing.T) (s *inventory.Store, path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "inventory.db")
 	s = open(t, path)
@@ -69,111 +55,6 @@ func raw(t *testing.T, path string, statements ...string) {
 	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func record(i int) provision.Record {
-	at := time.Date(2026, 3, 4, 5, 6, 7, int(8*time.Millisecond), time.UTC)
-	return provision.Record{
-		Name:       fmt.Sprintf("meter-%05d", i),
-		Directory:  fmt.Sprintf("meter-%05d", i),
-		Label:      `Hall "1", Zähler`,
-		Profile:    "meter",
-		Registrar:  provision.RegistrarOffline,
-		Credential: provision.TokenCredential(secret.New(fmt.Sprintf("token-%d", i))),
-		State:      provision.StateRegistered,
-		Created:    at,
-		Updated:    at.Add(time.Hour),
-	}
-}
-
-func all(t *testing.T, s *inventory.SQLite) []provision.Record {
-	t.Helper()
-	var records []provision.Record
-	for record, err := range s.All(t.Context()) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		records = append(records, record)
-	}
-	return records
-}
-
-func secrets() cmp.Option {
-	return cmp.Transformer("Reveal", func(t secret.Text) string { return t.Reveal() })
-}
-
-func TestSaveAndRead(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "inventory.db")
-	s := open(t, path)
-	one, two := record(1), record(2)
-	two.Registrar, two.ThingsBoardID, two.State, two.Credential.Token = provision.RegistrarThingsBoard, "784f394c-42b6-435a-983c-b7beff2784f9", provision.StatePending, secret.Text{}
-	if err := s.Save(t.Context(), []provision.Record{two, one}); err != nil {
-		t.Fatal(err)
-	}
-	closeIt(t, s)
-
-	s = open(t, path)
-	defer closeIt(t, s)
-	got, err := s.Records(t.Context(), []string{"meter-00002", "meter-00001", "nobody", `x" OR 1=1`})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(map[string]provision.Record{one.Name: one, two.Name: two}, got, secrets()); diff != "" {
-		t.Errorf("records (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff([]provision.Record{one, two}, all(t, s), secrets()); diff != "" {
-		t.Errorf("All (-want +got):\n%s", diff)
-	}
-	if got, err := s.Records(t.Context(), nil); err != nil || len(got) != 0 {
-		t.Errorf("Records of no names: %v, %v", got, err)
-	}
-}
-
-func TestSaveReplacesAllButTheCreation(t *testing.T) {
-	t.Parallel()
-	s, _ := fresh(t)
-	first := record(1)
-	second := provision.Record{
-		Name: first.Name, Directory: "elsewhere", Label: "l", Profile: "p", Registrar: provision.RegistrarThingsBoard,
-		ThingsBoardID: "id", Credential: provision.Credential{Kind: "other"}, State: provision.StatePending,
-		Created: first.Created.Add(time.Minute), Updated: first.Updated.Add(time.Minute),
-	}
-	for _, r := range []provision.Record{first, second} {
-		if err := s.Save(t.Context(), []provision.Record{r}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want := second
-	want.Created = first.Created
-	if diff := cmp.Diff([]provision.Record{want}, all(t, s), secrets()); diff != "" {
-		t.Errorf("records (-want +got):\n%s", diff)
-	}
-}
-
-func TestSaveIsAllOrNothing(t *testing.T) {
-	t.Parallel()
-	s, _ := fresh(t)
-	one, two := record(1), record(2)
-	two.Directory = one.Directory // two devices in one directory: refused by the schema
-	err := s.Save(t.Context(), []provision.Record{one, two})
-	if err == nil {
-		t.Fatal("no error")
-	}
-	if strings.Contains(err.Error(), one.Credential.Token.Reveal()) || strings.Contains(err.Error(), two.Credential.Token.Reveal()) {
-		t.Errorf("the error holds a token: %v", err)
-	}
-	canceled, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := s.Save(canceled, []provision.Record{one}); !errors.Is(err, context.Canceled) {
-		t.Errorf("Save with a context that ended: %v", err)
-	}
-	if got := all(t, s); len(got) != 0 {
-		t.Errorf("%d records were saved", len(got))
-	}
-	if err := s.Save(t.Context(), nil); err != nil {
-		t.Errorf("Save of nothing: %v", err)
 	}
 }
 
@@ -249,7 +130,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"a short text", text("hello", 0o600), inventory.ErrForeign, "move it away"},
 		{"another program's database", sqlite("CREATE TABLE notes (text)"), inventory.ErrForeign, "move it away"},
 		{"another application", sqlite("PRAGMA application_id = 7"), inventory.ErrForeign, "move it away"},
-		{"a newer schema", sqlite("PRAGMA application_id = 1952605044", "PRAGMA user_version = 9"), inventory.ErrNewer, "its schema is 9, this tbcert knows 1"},
+		{"a newer schema", sqlite("PRAGMA application_id = 1952605044", "PRAGMA user_version = 9"), inventory.ErrNewer, "its schema is 9, this tbcert knows 3"},
 		{"readable by the group", text("", 0o640), nil, "chmod 600"},
 		{"readable by all", text("", 0o604), nil, "chmod 600"},
 		{"a directory", func(t *testing.T, path string) {
@@ -271,7 +152,7 @@ func TestOpenRefuses(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "inventory.db")
 			test.make(t, path)
 			before, beforeErr := os.ReadFile(path)
-			s, err := inventory.Open(t.Context(), path)
+			s, err := inventory.Open(t.Context(), path, inventory.Options{})
 			if err == nil {
 				t.Fatal(errors.Join(errors.New("no error"), s.Close()))
 			}
@@ -288,7 +169,7 @@ func TestOpenRefuses(t *testing.T) {
 func TestOpenSaysWhereTheDirectoryIsMissing(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "nowhere", "inventory.db")
-	if _, err := inventory.Open(t.Context(), path); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), path) {
+	if _, err := inventory.Open(t.Context(), path, inventory.Options{}); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), path) {
 		t.Errorf("the error is %v", err)
 	}
 }
@@ -328,27 +209,35 @@ func TestADamagedFileIsToldAsSuch(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "inventory.db")
 	s := open(t, path)
-	if err := s.Save(t.Context(), []provision.Record{record(1)}); err != nil {
-		t.Fatal(err)
+	records := make([]provision.Record, 1000)
+	for i := range records {
+		records[i] = record(i)
 	}
+	save(t, s, records...)
 	closeIt(t, s)
 	data := read(t, path)
-	const page = 4096 // the first page, with the schema, stays
-	for i := page; i < len(data); i++ {
-		data[i] = 0xa5
+	damage := func(from int) {
+		t.Helper()
+		for i := from; i < len(data); i++ {
+			data[i] = 0xa5
+		}
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	damage(len(data) / 4) // the schema stays
 	s = open(t, path)
 	defer closeIt(t, s)
-	if _, err := s.Records(t.Context(), []string{"meter-00001"}); err == nil || !strings.Contains(err.Error(), path+" is damaged") {
-		t.Errorf("the error is %v", err)
-	}
+	var last error
 	for _, err := range s.All(t.Context()) {
-		if err == nil || !strings.Contains(err.Error(), path+" is damaged") {
-			t.Errorf("All: the error is %v", err)
-		}
+		last = err
+	}
+	if last == nil || !strings.Contains(last.Error(), path+" is damaged") {
+		t.Errorf("All: the error is %v", last)
+	}
+	damage(4096)
+	if _, err := inventory.Open(t.Context(), path, inventory.Options{}); err == nil || !strings.Contains(err.Error(), path+" is damaged") {
+		t.Errorf("Open: the error is %v", err)
 	}
 }
 
@@ -366,51 +255,5 @@ func TestPathsThatMeanSomethingInAURI(t *testing.T) {
 	closeIt(t, s)
 	if !bytes.Contains(read(t, path), []byte("meter-00001")) {
 		t.Error("the record is not in that file")
-	}
-}
-
-func TestManyAtOnce(t *testing.T) {
-	t.Parallel()
-	s, path := fresh(t)
-	other := open(t, path)
-	defer closeIt(t, other)
-	var group sync.WaitGroup
-	for i := range 20 {
-		group.Go(func() {
-			writer := []*inventory.SQLite{s, other}[i%2]
-			if err := writer.Save(t.Context(), []provision.Record{record(i), record(100 + i)}); err != nil {
-				t.Error(err)
-			}
-			if _, err := writer.Records(t.Context(), []string{record(i).Name}); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	group.Wait()
-	if got := all(t, s); len(got) != 40 {
-		t.Errorf("%d records, want 40", len(got))
-	}
-}
-
-// A record may be saved while others are being read.
-func TestSaveWhileReadingAll(t *testing.T) {
-	t.Parallel()
-	s, _ := fresh(t)
-	if err := s.Save(t.Context(), []provision.Record{record(1), record(2)}); err != nil {
-		t.Fatal(err)
-	}
-	for record, err := range s.All(t.Context()) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		record.Label = "seen"
-		if err := s.Save(t.Context(), []provision.Record{record}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, record := range all(t, s) {
-		if record.Label != "seen" {
-			t.Errorf("%s was not saved", record.Name)
-		}
 	}
 }
