@@ -11,17 +11,11 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 )
 
 const (
 	// maxAnswer bounds an answer, in bytes.
 	maxAnswer = 1 << 20
-
-	// A request that was refused for being too many is sent again this often,
-	// after a pause that doubles, or that ThingsBoard named, within bounds.
-	maxAgain                 = 5
-	firstPause, longestPause = 500 * time.Millisecond, 30 * time.Second
 
 	userAgent           = "tbcert"
 	authorizationHeader = "X-Authorization" // ThingsBoard's (JwtHeaderTokenExtractor)
@@ -33,7 +27,8 @@ type call struct {
 	path    string     // below the base, escaped
 	query   url.Values // may hold a token: never in an error
 	body    any        // to JSON; nil for none
-	answer  any        // from JSON
+	answer  any        // from JSON; nil for none
+	once    bool       // done twice it would be done twice: a creation
 	secrets []string   // that the call holds, to keep out of errors
 }
 
@@ -44,30 +39,39 @@ type answer struct {
 	body   []byte
 }
 
-// do makes a call that needs a login. A login that has run out meanwhile is
-// renewed once.
+// do makes a call that needs a login, again when that is safe and may help. A
+// login that has run out meanwhile is renewed once.
 func (c *Client) do(ctx context.Context, it call) error {
-	stale, pause := "", firstPause
-	for tries, renewed := 0, false; ; {
+	stale, renewed := "", false
+	asked := errors.New("waiting as ThingsBoard asked another call")
+	for tries := 0; ; tries++ {
+		if err := c.waitForGate(ctx); err != nil {
+			return fmt.Errorf("%w: %w", asked, err)
+		}
+		tried := call{} // logging in may always be done again
 		authorization, err := c.authorize(ctx, stale)
 		if err == nil {
+			tried = it
 			err = c.send(ctx, it, authorization)
 		}
-		var refused *Error
-		if !errors.As(err, &refused) {
+		switch {
+		case err == nil:
+			c.gate.pass()
+			c.reached.Store(true)
+			return nil
+		case errors.Is(err, ErrUnauthorized) && authorization != "" && !renewed && c.config.APIKey.IsZero():
+			stale, renewed = authorization, true
+			continue
+		case ctx.Err() != nil, tries+1 >= c.tries():
 			return err
 		}
-		switch {
-		case errors.Is(err, ErrUnauthorized) && !renewed && c.config.APIKey.IsZero():
-			stale, renewed = authorization, true
-		case errors.Is(err, ErrTooMany) && tries < maxAgain:
-			tries++
-			if waited := c.config.Wait(ctx, pause); waited != nil {
-				return fmt.Errorf("%w: %w", err, waited)
-			}
-			pause = min(2*pause, longestPause)
-		default:
+		v := c.judge(tried, err)
+		if v == giveUp {
 			return err
+		}
+		asked = err
+		if waiting := c.pauseBefore(ctx, v, tries); waiting != nil {
+			return fmt.Errorf("%w: %w", err, waiting)
 		}
 	}
 }
@@ -84,7 +88,9 @@ func (c *Client) send(ctx context.Context, it call, authorization string) error 
 	case got.status >= 300 && got.status < 400:
 		return c.redirected(place, got.header.Get("Location"))
 	case got.status >= 400:
-		return failed(it.method, place, got, secrets)
+		return c.failed(it.method, place, got, secrets)
+	case it.answer == nil:
+		return nil
 	}
 	if err := json.Unmarshal(got.body, it.answer); err != nil {
 		return fmt.Errorf("%s %s: %w: it answers %d with %s; see that the URL is ThingsBoard's, with the path it is served under",
@@ -101,6 +107,7 @@ func (c *Client) exchange(ctx context.Context, it call, authorization string) (a
 		return answer{}, fmt.Errorf("%s %s: the request cannot be made", it.method, place) // err may quote the query
 	}
 	secrets := append(c.secrets(authorization), it.secrets...)
+	c.counters.calls.Add(1)
 	response, err := c.http.Do(request)
 	if err != nil {
 		return answer{}, unreachable(place, err, secrets)
@@ -173,7 +180,7 @@ func (c *Client) redirected(place, location string) error {
 // failed is the error for a status of 400 or more. Only what has ThingsBoard's
 // error code counts as ThingsBoard's word: a proxy's 404 says nothing about a
 // device.
-func failed(method, place string, got answer, secrets []string) error {
+func (c *Client) failed(method, place string, got answer, secrets []string) error {
 	var told struct {
 		Message   string `json:"message"`
 		ErrorCode int    `json:"errorCode"`
@@ -183,9 +190,10 @@ func failed(method, place string, got answer, secrets []string) error {
 	switch {
 	case isOurs, got.status == http.StatusTooManyRequests:
 		message := clean(told.Message, secrets)
-		return &Error{Method: method, URL: place, Status: got.status, Code: told.ErrorCode, Message: message, kind: classify(got.status, told.ErrorCode, told.Message)}
+		return &Error{Method: method, URL: place, Status: got.status, Code: told.ErrorCode, Message: message, kind: classify(got.status, told.ErrorCode, told.Message), asked: c.asked(got.header)}
 	case got.status == http.StatusBadGateway, got.status == http.StatusServiceUnavailable, got.status == http.StatusGatewayTimeout:
-		return fmt.Errorf("%s %s: a proxy answers %d %s: ThingsBoard behind it is down or still starting", method, place, got.status, http.StatusText(got.status))
+		text := fmt.Sprintf("%s %s: a proxy answers %d %s: ThingsBoard behind it is down or still starting", method, place, got.status, http.StatusText(got.status))
+		return &unavailableError{text: text, status: got.status, asked: c.asked(got.header)}
 	default:
 		return fmt.Errorf("%s %s: %w: it answers %s with %s; see that the URL is ThingsBoard's, with the path it is served under",
 			method, place, ErrNotThingsBoard, strings.TrimSpace(strconv.Itoa(got.status)+" "+http.StatusText(got.status)), describe(got))

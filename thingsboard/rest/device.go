@@ -5,51 +5,55 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"net/url"
 	"strings"
-
-	"github.com/tbcert/tbcert/certs/secret"
 )
 
 // A Device is a device as ThingsBoard has it.
 type Device struct {
-	ID    string // a UUID, given by ThingsBoard
-	Name  string // unique in its tenant
-	Label string
-	Type  string // the name of its profile
+	ID          string // a UUID, given by ThingsBoard
+	Name        string // unique in its tenant
+	Label       string
+	Type        string // the name of its profile
+	Description string
+	Gateway     bool
+	CustomerID  string // "" when it is assigned to none
 }
-
-// Credentials are the one credential that a device has.
-type Credentials struct {
-	ID       string // of the credentials themselves
-	DeviceID string
-	Type     string // one of the Type constants
-	// CredentialsID is the token for TypeAccessToken, a hash for TypeX509, and a
-	// hash or the user name for TypeBasic.
-	CredentialsID secret.Text
-	// Value is the certificate in PEM for TypeX509, and JSON for TypeBasic.
-	Value secret.Text
-}
-
-// The types of credentials.
-const (
-	TypeAccessToken = "ACCESS_TOKEN"
-	TypeBasic       = "MQTT_BASIC"
-	TypeX509        = "X509_CERTIFICATE"
-	TypeLwM2M       = "LWM2M_CREDENTIALS"
-)
 
 type entityID struct {
 	ID         string `json:"id"`
 	EntityType string `json:"entityType,omitempty"`
 }
 
+// noID is how ThingsBoard writes that there is none (EntityId.NULL_UUID).
+const noID = "13814000-1dd2-11b2-8080-808080808080"
+
 type deviceJSON struct {
-	ID    *entityID `json:"id,omitempty"`
-	Name  string    `json:"name"`
-	Label string    `json:"label,omitempty"`
-	Type  string    `json:"type,omitempty"`
+	ID             *entityID       `json:"id,omitempty"`
+	Name           string          `json:"name"`
+	Label          string          `json:"label,omitempty"`
+	Type           string          `json:"type,omitempty"`
+	CustomerID     *entityID       `json:"customerId,omitempty"`
+	AdditionalInfo *additionalInfo `json:"additionalInfo,omitempty"`
+}
+
+type additionalInfo struct {
+	Gateway     bool   `json:"gateway,omitempty"`
+	Description string `json:"description,omitempty"`
+}
+
+// toJSON is a device to be created.
+func (d Device) toJSON() deviceJSON {
+	out := deviceJSON{Name: d.Name, Label: d.Label, Type: d.Type}
+	if d.Gateway || d.Description != "" {
+		out.AdditionalInfo = &additionalInfo{Gateway: d.Gateway, Description: d.Description}
+	}
+	if d.CustomerID != "" {
+		out.CustomerID = &entityID{ID: d.CustomerID, EntityType: "CUSTOMER"}
+	}
+	return out
 }
 
 // device checks an answer: JSON that lacks what a device has is not from
@@ -58,7 +62,22 @@ func (d deviceJSON) device(name string) (Device, error) {
 	if d.ID == nil || d.ID.ID == "" || d.Name != name {
 		return Device{}, fmt.Errorf("%w: the answer is not the device %q", ErrNotThingsBoard, name)
 	}
-	return Device{ID: d.ID.ID, Name: d.Name, Label: d.Label, Type: d.Type}, nil
+	return d.any(), nil
+}
+
+// any is the device of an answer, whatever its name.
+func (d deviceJSON) any() Device {
+	out := Device{Name: d.Name, Label: d.Label, Type: d.Type}
+	if d.ID != nil {
+		out.ID = d.ID.ID
+	}
+	if d.CustomerID != nil && d.CustomerID.ID != noID {
+		out.CustomerID = d.CustomerID.ID
+	}
+	if d.AdditionalInfo != nil {
+		out.Gateway, out.Description = d.AdditionalInfo.Gateway, d.AdditionalInfo.Description
+	}
+	return out
 }
 
 // FindDevice finds the tenant's device of exactly this name. [ErrNotFound] is
@@ -76,26 +95,27 @@ func (c *Client) FindDevice(ctx context.Context, name string) (Device, error) {
 	return device, nil
 }
 
-// CreateDevice creates a device that has token as its access token; with a zero
-// token ThingsBoard makes one. Device.ID is not looked at. Without a Type the
-// tenant's default profile is used; a profile that does not exist is created by
-// ThingsBoard (findOrCreateDeviceProfile).
+// CreateDevice creates a device with its credentials; with zero ones ThingsBoard
+// makes a token. Device.ID is not looked at. Without a Type the tenant's default
+// profile is used; a profile that does not exist is created by ThingsBoard
+// (findOrCreateDeviceProfile).
 //
 // [ErrExists] is in the error's chain when the name is taken, [ErrTokenTaken]
-// when the token is; nothing was created then. After an error that is no
-// *[Error], such as a broken connection, it may have been: look for it.
-func (c *Client) CreateDevice(ctx context.Context, device Device, token secret.Text) (Device, error) {
+// when the credential is; nothing was created then. Where [Uncertain] says so, it
+// may have been: look for it.
+func (c *Client) CreateDevice(ctx context.Context, device Device, credentials Credentials) (Device, error) {
 	if device.Name == "" {
 		return Device{}, errors.New("creating a device: it has no name")
 	}
 	var created deviceJSON
-	it := call{
-		method: http.MethodPost, path: "/api/device", answer: &created,
-		body:    deviceJSON{Name: device.Name, Label: device.Label, Type: device.Type},
-		secrets: []string{token.Reveal(), url.QueryEscape(token.Reveal())},
-	}
-	if !token.IsZero() {
-		it.query = url.Values{"accessToken": {token.Reveal()}}
+	it := call{method: http.MethodPost, path: "/api/device", body: device.toJSON(), answer: &created, once: true}
+	if credentials.Type != "" {
+		it.path = "/api/device-with-credentials"
+		it.body = struct {
+			Device      deviceJSON      `json:"device"`
+			Credentials credentialsJSON `json:"credentials"`
+		}{device.toJSON(), credentials.toJSON()}
+		it.secrets = credentials.secrets()
 	}
 	if err := c.do(ctx, it); err != nil {
 		return Device{}, fmt.Errorf("creating the device %q: %w", device.Name, err)
@@ -107,27 +127,50 @@ func (c *Client) CreateDevice(ctx context.Context, device Device, token secret.T
 	return made, nil
 }
 
-// DeviceCredentials reads a device's credential. [ErrNotFound] is in the
-// error's chain when there is no such device.
-func (c *Client) DeviceCredentials(ctx context.Context, deviceID string) (Credentials, error) {
-	var got struct {
-		ID               entityID `json:"id"`
-		DeviceID         entityID `json:"deviceId"`
-		CredentialsType  string   `json:"credentialsType"`
-		CredentialsID    string   `json:"credentialsId"`
-		CredentialsValue string   `json:"credentialsValue"`
+// DeleteDevice deletes a device. [ErrNotFound] is in the error's chain when there
+// is no such device.
+func (c *Client) DeleteDevice(ctx context.Context, deviceID string) error {
+	if err := c.do(ctx, call{method: http.MethodDelete, path: "/api/device/" + url.PathEscape(deviceID)}); err != nil {
+		return fmt.Errorf("deleting the device %s: %w", deviceID, err)
 	}
-	path := "/api/device/" + url.PathEscape(deviceID) + "/credentials"
-	if err := c.do(ctx, call{method: http.MethodGet, path: path, answer: &got}); err != nil {
-		return Credentials{}, fmt.Errorf("reading the credentials of device %s: %w", deviceID, err)
+	return nil
+}
+
+// SetDeviceProfile moves a device to another profile; all else of it stays.
+func (c *Client) SetDeviceProfile(ctx context.Context, deviceID, profileID string) error {
+	path := "/api/device/" + url.PathEscape(deviceID)
+	var device map[string]json.RawMessage
+	if err := c.do(ctx, call{method: http.MethodGet, path: path, answer: &device}); err != nil {
+		return fmt.Errorf("reading the device %s: %w", deviceID, err)
 	}
-	if got.CredentialsType == "" || got.DeviceID.ID != deviceID {
-		return Credentials{}, fmt.Errorf("reading the credentials of device %s at %s: %w: the answer is not its credentials", deviceID, c.place(path), ErrNotThingsBoard)
+	profile, err := json.Marshal(entityID{ID: profileID, EntityType: "DEVICE_PROFILE"})
+	if err != nil {
+		return fmt.Errorf("changing the profile of device %s: %w", deviceID, err)
 	}
-	return Credentials{
-		ID: got.ID.ID, DeviceID: got.DeviceID.ID, Type: got.CredentialsType,
-		CredentialsID: secret.New(got.CredentialsID), Value: secret.New(got.CredentialsValue),
-	}, nil
+	device["deviceProfileId"] = profile
+	delete(device, "type") // it is the old profile's name
+	if err := c.do(ctx, call{method: http.MethodPost, path: "/api/device", body: device}); err != nil {
+		return fmt.Errorf("changing the profile of device %s: %w", deviceID, err)
+	}
+	return nil
+}
+
+// Devices gives the tenant's devices, page by page; an error is the last thing it
+// gives. Pages that repeat or do not end are an error.
+func (c *Client) Devices(ctx context.Context) iter.Seq2[Device, error] {
+	return func(yield func(Device, error) bool) {
+		order := url.Values{"sortProperty": {"name"}, "sortOrder": {"ASC"}}
+		err := c.pages(ctx, "/api/tenant/devices", order, func(data json.RawMessage) (string, bool, error) {
+			var got deviceJSON
+			if err := json.Unmarshal(data, &got); err != nil || got.ID == nil {
+				return "", false, fmt.Errorf("%w: an element of the page is no device", ErrNotThingsBoard)
+			}
+			return got.ID.ID, yield(got.any(), nil), nil
+		})
+		if err != nil {
+			yield(Device{}, fmt.Errorf("listing the devices: %w", err))
+		}
+	}
 }
 
 // A Reading is a stored value.

@@ -24,8 +24,8 @@ func find() exchange {
 
 func create() exchange {
 	return exchange{
-		method: "POST", uri: "/api/device?accessToken=canary%2Btoken%2F1", login: keyLogin,
-		body: `{"name":"meter 1/é","label":"hall","type":"meters"}`,
+		method: "POST", uri: "/api/device-with-credentials", login: keyLogin,
+		body: `{"device":{"name":"meter 1/é","label":"hall","type":"meters"},"credentials":{"credentialsType":"ACCESS_TOKEN","credentialsId":"` + token + `"}}`,
 	}
 }
 
@@ -51,16 +51,16 @@ func TestCreateDevice(t *testing.T) {
 	t.Parallel()
 	wanted := theDevice()
 	wanted.ID = "not looked at"
-	got, err := thingsBoard(t, create().with(deviceAnswer)).keyed().CreateDevice(t.Context(), wanted, secret.New(token))
+	got, err := thingsBoard(t, create().with(deviceAnswer)).keyed().CreateDevice(t.Context(), wanted, rest.TokenCredentials(secret.New(token)))
 	if diff := cmp.Diff(theDevice(), got); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
 	bare := exchange{method: "POST", uri: "/api/device", login: keyLogin, body: `{"name":"x"}`, answer: `{"id":{"id":"1"},"name":"x","type":"default"}`}
-	got, err = thingsBoard(t, bare).keyed().CreateDevice(t.Context(), rest.Device{Name: "x"}, secret.Text{})
+	got, err = thingsBoard(t, bare).keyed().CreateDevice(t.Context(), rest.Device{Name: "x"}, rest.Credentials{})
 	if diff := cmp.Diff(rest.Device{ID: "1", Name: "x", Type: "default"}, got); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
-	if _, err := thingsBoard(t).keyed().CreateDevice(t.Context(), rest.Device{}, secret.New(token)); err == nil {
+	if _, err := thingsBoard(t).keyed().CreateDevice(t.Context(), rest.Device{}, rest.TokenCredentials(secret.New(token))); err == nil {
 		t.Error("a device without a name was asked for")
 	}
 }
@@ -142,9 +142,9 @@ func TestRefusals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := thingsBoard(t, refusal(create(), test.status, test.code, test.message))
-			_, err := f.keyed().CreateDevice(t.Context(), theDevice(), secret.New(token))
+			_, err := f.keyed().CreateDevice(t.Context(), theDevice(), rest.TokenCredentials(secret.New(token)))
 			var told *rest.Error
-			if !errors.As(err, &told) || told.Status != test.status || told.Code != test.code || told.Method != http.MethodPost || told.URL != f.url+"/api/device" {
+			if !errors.As(err, &told) || told.Status != test.status || told.Code != test.code || told.Method != http.MethodPost || told.URL != f.url+"/api/device-with-credentials" {
 				t.Fatalf("%#v: %v", told, err)
 			}
 			for _, kind := range kinds {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -31,6 +32,8 @@ var (
 	ErrNotThingsBoard = errors.New("this is not ThingsBoard's REST API")
 	// ErrRedirect: the answer sends to another address.
 	ErrRedirect = errors.New("redirected")
+	// ErrUnavailable: ThingsBoard does not work now, says the proxy before it.
+	ErrUnavailable = errors.New("ThingsBoard is down")
 	// ErrTooLarge: the answer is longer than 1 MiB.
 	ErrTooLarge = errors.New("the answer is too large")
 )
@@ -46,7 +49,8 @@ type Error struct {
 	// Message is ThingsBoard's, in one line, with the client's secrets taken out.
 	Message string
 
-	kind error
+	kind  error
+	asked time.Duration // to wait before the next call; 0 is not at all
 }
 
 // Error is the answer in one line.

@@ -102,6 +102,12 @@ func sameJSON(a, b string) bool {
 // keyed is a client with an API key, and so without a login of its own.
 func (f *fake) keyed() *rest.Client {
 	f.t.Helper()
+	return newClient(f.t, rest.Config{URL: f.url, APIKey: secret.New(apiKey), Tries: 1})
+}
+
+// patient is a client that makes a call again.
+func (f *fake) patient() *rest.Client {
+	f.t.Helper()
 	return newClient(f.t, rest.Config{URL: f.url, APIKey: secret.New(apiKey)})
 }
 

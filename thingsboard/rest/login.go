@@ -106,6 +106,7 @@ func (c *Client) obtain(ctx context.Context, it call) error {
 		Scope        string `json:"scope"`
 	}
 	it.method, it.answer = http.MethodPost, &pair
+	c.counters.logins.Add(1)
 	if err := c.send(ctx, it, ""); err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ func (c *clock) advance(d time.Duration) { c.Add(int64(d / time.Second)) }
 // user is a client that logs in with user and password.
 func (f *fake) user(now *clock) *rest.Client {
 	f.t.Helper()
-	return newClient(f.t, rest.Config{URL: f.url, Username: user, Password: secret.New(password), Now: now.now, Wait: never(f.t)})
+	return newClient(f.t, rest.Config{URL: f.url, Username: user, Password: secret.New(password), Now: now.now, Wait: never(f.t), Tries: 1})
 }
 
 func ask(t *testing.T, client *rest.Client) {

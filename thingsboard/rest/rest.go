@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tbcert/tbcert/certs/secret"
@@ -40,21 +41,32 @@ type Config struct {
 	Username         string
 	Password, APIKey secret.Text
 
+	// Timeout bounds each request, when HTTP is not given; 0 is DefaultTimeout.
+	Timeout time.Duration
+	// Concurrency is how many calls are made at once at most, so that as many
+	// connections are kept open between them; 0 is 32.
+	Concurrency int
+
+	// Tries is how often a call is made at most; 0 is 10.
+	Tries int
+
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 
-	// Wait waits before a request that ThingsBoard answered with "too many
-	// requests" is sent again; nil waits by the clock. It gives ctx's error when
-	// ctx ends first.
+	// Wait waits before a request is sent again; nil waits by the clock. It gives
+	// ctx's error when ctx ends first.
 	Wait func(ctx context.Context, pause time.Duration) error
 }
 
 // A Client calls one ThingsBoard. It is safe for concurrent use.
 type Client struct {
-	base   *url.URL
-	http   *http.Client
-	config Config
-	logins *logins
+	base     *url.URL
+	http     *http.Client
+	config   Config
+	logins   *logins
+	gate     gate
+	counters counters
+	reached  atomic.Bool // a call was answered: what cannot be reached now is down for a moment
 }
 
 // New makes a client, which calls nobody yet. The error says what is wrong with
@@ -63,6 +75,9 @@ func New(config Config) (*Client, error) {
 	base, err := parseURL(config.URL)
 	if err != nil {
 		return nil, err
+	}
+	if config.Tries == 0 {
+		config.Tries = defaultTries
 	}
 	if config.Now == nil {
 		config.Now = time.Now

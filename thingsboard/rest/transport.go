@@ -1,11 +1,13 @@
 package rest
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -15,8 +17,11 @@ import (
 )
 
 const (
-	// callTimeout bounds a whole request, dialTimeout the connecting in it.
-	callTimeout, dialTimeout = 30 * time.Second, 10 * time.Second
+	// DefaultTimeout bounds a whole request when a Config names no other.
+	DefaultTimeout = 30 * time.Second
+
+	// dialTimeout bounds the connecting in it.
+	dialTimeout = 10 * time.Second
 
 	// idleConnections are kept open for the next request, so that a bulk job
 	// does not shake hands for each device.
@@ -29,25 +34,27 @@ const (
 // httpClient is the configured client, or one of our own, and follows no
 // redirect.
 func httpClient(config Config) *http.Client {
-	client := &http.Client{Timeout: callTimeout}
+	client := &http.Client{Timeout: cmp.Or(config.Timeout, DefaultTimeout)}
 	if config.HTTP != nil {
 		copied := *config.HTTP
 		client = &copied
 	} else {
-		client.Transport = transport(config.Roots)
+		client.Transport = transport(config)
 	}
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return client
 }
 
-func transport(roots []*x509.Certificate) *http.Transport {
+func transport(config Config) *http.Transport {
+	idle := cmp.Or(config.Concurrency, idleConnections)
 	return &http.Transport{
 		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool(roots)},
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool(config.Roots)},
 		TLSHandshakeTimeout:    dialTimeout,
 		ForceAttemptHTTP2:      true,
-		MaxIdleConnsPerHost:    idleConnections,
-		IdleConnTimeout:        callTimeout,
+		MaxIdleConns:           idle,
+		MaxIdleConnsPerHost:    idle,
+		IdleConnTimeout:        DefaultTimeout,
 		MaxResponseHeaderBytes: maxHeader,
 	}
 }
@@ -72,8 +79,9 @@ func pool(roots []*x509.Certificate) *x509.CertPool {
 // the text is its own: net/http puts the whole URL and what a server sent into
 // its errors.
 type reachError struct {
-	text  string
-	cause error
+	text   string
+	cause  error
+	passes bool // it may be otherwise in a moment
 }
 
 func (e *reachError) Error() string { return e.text }
@@ -89,7 +97,24 @@ func unreachable(place string, err error, secrets []string) error {
 	if next := reachStep(err); next != "" {
 		text += ": " + next
 	}
-	return &reachError{text: text, cause: err}
+	return &reachError{text: text, cause: err, passes: mayPass(err)}
+}
+
+// mayPass reports whether a failure to talk is one that comes and goes. Names
+// and certificates that are wrong stay so.
+func mayPass(err error) bool {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, context.Canceled):
+		return false
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNABORTED):
+		return true
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return true
+	default:
+		return strings.Contains(err.Error(), "server closed idle connection") // net/http's errServerClosedIdle, which has no name
+	}
 }
 
 // reachStep says what a user can do about a request that got no answer.

@@ -1,0 +1,36 @@
+package rest
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+)
+
+type customerJSON struct {
+	ID    *entityID `json:"id,omitempty"`
+	Title string    `json:"title"`
+}
+
+// FindCustomer gives the id of the tenant's customer of exactly this title.
+// [ErrNotFound] is in the error's chain when there is none.
+func (c *Client) FindCustomer(ctx context.Context, title string) (id string, err error) {
+	var got customerJSON
+	it := call{method: http.MethodGet, path: "/api/tenant/customers", query: url.Values{"customerTitle": {title}}, answer: &got}
+	if err := c.do(ctx, it); err != nil {
+		return "", fmt.Errorf("looking for the customer %q: %w", title, err)
+	}
+	if got.ID == nil || got.ID.ID == "" || got.Title != title {
+		return "", fmt.Errorf("looking for the customer %q at %s: %w: the answer is not that customer", title, c.place(it.path), ErrNotThingsBoard)
+	}
+	return got.ID.ID, nil
+}
+
+// AssignCustomer assigns a device to a customer, whose users then see it.
+func (c *Client) AssignCustomer(ctx context.Context, customerID, deviceID string) error {
+	path := "/api/customer/" + url.PathEscape(customerID) + "/device/" + url.PathEscape(deviceID)
+	if err := c.do(ctx, call{method: http.MethodPost, path: path}); err != nil {
+		return fmt.Errorf("assigning device %s to the customer %s: %w", deviceID, customerID, err)
+	}
+	return nil
+}
