@@ -53,20 +53,22 @@ func (s *Store) CertificatesOf(ctx context.Context, device string) ([]Certificat
 // Revoke notes that all certificates of a device are revoked, and gives those
 // that were not before. One that is revoked keeps its time and reason.
 func (s *Store) Revoke(ctx context.Context, device string, reason int, at time.Time) ([]Certificate, error) {
-	return s.revoke(ctx, `device`, []any{device, reason, at.UnixMilli()})
+	const where = ` WHERE device = $1 AND revoked_at = 0 RETURNING ` + certificateColumns
+	return s.revoke(ctx, selection{setRevoked + where, []any{device, reason, at.UnixMilli()}})
 }
 
 // RevokeCertificate is Revoke for a single certificate, by its fingerprint.
 func (s *Store) RevokeCertificate(ctx context.Context, fingerprint string, reason int, at time.Time) ([]Certificate, error) {
-	return s.revoke(ctx, `fingerprint`, []any{fingerprint, reason, at.UnixMilli()})
+	const where = ` WHERE fingerprint = $1 AND revoked_at = 0 RETURNING ` + certificateColumns
+	return s.revoke(ctx, selection{setRevoked + where, []any{fingerprint, reason, at.UnixMilli()}})
 }
 
-func (s *Store) revoke(ctx context.Context, column string, args []any) (revoked []Certificate, err error) {
+const setRevoked = `UPDATE certificates SET reason = $2, revoked_at = $3`
+
+func (s *Store) revoke(ctx context.Context, update selection) (revoked []Certificate, err error) {
 	err = s.transact(ctx, func(tx *sql.Tx) error {
 		revoked = nil
-		rows, err := tx.QueryContext(ctx, `
-			UPDATE certificates SET reason = $2, revoked_at = $3
-			WHERE `+column+` = $1 AND revoked_at = 0 RETURNING `+certificateColumns, args...)
+		rows, err := tx.QueryContext(ctx, update.text, update.args...)
 		if err != nil {
 			return err
 		}

@@ -46,10 +46,13 @@ func fields(data []byte, each func(tag byte, value []byte) error) error {
 	for len(data) > 0 {
 		tag := data[0]
 		length, n := binary.Uvarint(data[1:])
-		if n <= 0 || length > uint64(len(data)-1-n) {
+		if n <= 0 {
 			return errCodec
 		}
 		data = data[1+n:]
+		if length > uint64(len(data)) {
+			return errCodec
+		}
 		if err := each(tag, data[:length]); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/pressly/goose/v3"
 )
@@ -27,8 +28,6 @@ type dialect struct {
 	// gives that parameter.
 	among func(n int, kind byte) string
 	list  func(values any) (any, error)
-	// now is the database's own clock, in milliseconds.
-	now string
 	// quiet gives the context for a statement that is one of many quick ones.
 	quiet func(context.Context) context.Context
 }
@@ -65,7 +64,6 @@ func sqliteDialect() dialect {
 			data, err := json.Marshal(values)
 			return string(data), err
 		},
-		now: "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
 		// The driver starts a goroutine for each statement whose context can end.
 		quiet: context.WithoutCancel,
 	}
@@ -91,7 +89,6 @@ func postgresDialect() dialect {
 			return fmt.Sprintf("(SELECT unnest($%d::%s[]))", n, postgresType(kind))
 		},
 		list:  func(values any) (any, error) { return values, nil },
-		now:   "(extract(epoch FROM clock_timestamp()) * 1000)::bigint",
 		quiet: func(ctx context.Context) context.Context { return ctx },
 	}
 }
@@ -118,7 +115,7 @@ func columnsOf(kinds string, rows [][]any) ([]any, error) {
 		case kindBlob:
 			args[i], err = column[[]byte](rows, i)
 		default:
-			args[i], err = column[string](rows, i)
+			args[i], err = texts(rows, i)
 		}
 		if err != nil {
 			return nil, err
@@ -137,6 +134,18 @@ func column[T any](rows [][]any, i int) ([]T, error) {
 		values[j] = value
 	}
 	return values, nil
+}
+
+// texts is a column of texts as PostgreSQL takes them: UTF-8 without zero bytes.
+// What ThingsBoard or a broken server said may be anything.
+func texts(rows [][]any, i int) ([]string, error) {
+	values, err := column[string](rows, i)
+	for j, value := range values {
+		if strings.IndexByte(value, 0) >= 0 || !utf8.ValidString(value) {
+			values[j] = strings.ReplaceAll(strings.ToValidUTF8(value, "\uFFFD"), "\x00", "\uFFFD")
+		}
+	}
+	return values, err
 }
 
 // A bulk is a statement for many rows. Its text has {rows} where they belong.
@@ -161,7 +170,7 @@ func (d *dialect) run(ctx context.Context, tx *sql.Tx, b bulk, rows [][]any) (to
 		if err != nil {
 			return 0, err
 		}
-		defer statement.Close()
+		defer func() { _ = statement.Close() }() // it ends with the transaction
 		exec = func(args []any) (sql.Result, error) { return statement.ExecContext(d.quiet(ctx), args...) }
 	}
 	for ; len(rows) >= n; rows = rows[n:] {

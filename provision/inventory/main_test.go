@@ -35,69 +35,70 @@ func TestMain(m *testing.M) {
 }
 
 // database is the URL of an empty PostgreSQL database.
-func database(t testing.TB) string {
-	t.Helper()
+func database(tb testing.TB) string {
+	tb.Helper()
 	running, err := server()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	return running.Database(t)
+	return running.Database(tb)
 }
 
 // A place is where an inventory may be: it is opened there, again and again.
 type place struct {
-	open func(testing.TB, inventory.Options) (*inventory.Store, error)
+	t    *testing.T // the test for this place
+	name string
+	open func(inventory.Options) (*inventory.Store, error)
 }
 
-func (p place) mustOpen(t testing.TB) *inventory.Store {
-	t.Helper()
-	return p.openWith(t, inventory.Options{})
+// store opens the inventory until the test ends.
+func (p place) store() *inventory.Store {
+	p.t.Helper()
+	return p.storeWith(inventory.Options{})
 }
 
-func (p place) openWith(t testing.TB, options inventory.Options) *inventory.Store {
-	t.Helper()
-	s, err := p.open(t, options)
+func (p place) storeWith(options inventory.Options) *inventory.Store {
+	p.t.Helper()
+	s, err := p.open(options)
 	if err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
-	t.Cleanup(func() { closeIt(t, s) })
+	p.t.Cleanup(func() { closeIt(p.t, s) })
 	return s
 }
 
-func inSQLite(t testing.TB) place {
+func inSQLite(t *testing.T) place {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "inventory.db")
-	return place{func(t testing.TB, options inventory.Options) (*inventory.Store, error) {
-		t.Helper()
+	return place{t, "sqlite", func(options inventory.Options) (*inventory.Store, error) {
 		return inventory.Open(t.Context(), path, options)
 	}}
 }
 
-func inPostgres(t testing.TB) place {
+func inPostgres(t *testing.T) place {
 	t.Helper()
 	address := secret.New(database(t))
-	return place{func(t testing.TB, options inventory.Options) (*inventory.Store, error) {
-		t.Helper()
+	return place{t, "postgres", func(options inventory.Options) (*inventory.Store, error) {
 		return inventory.OpenPostgres(t.Context(), address, options)
 	}}
 }
 
 // everywhere runs a test with SQLite and with PostgreSQL.
-func everywhere(t *testing.T, test func(*testing.T, place)) {
+func everywhere(t *testing.T, test func(place)) {
 	t.Helper()
 	t.Parallel()
-	for name, where := range map[string]func(testing.TB) place{"sqlite": inSQLite, "postgres": inPostgres} {
+	for name, where := range map[string]func(*testing.T) place{"sqlite": inSQLite, "postgres": inPostgres} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, where(t))
+			test(where(t))
 		})
 	}
 }
 
-func closeIt(t testing.TB, s *inventory.Store) {
-	t.Helper()
+func closeIt(tb testing.TB, s *inventory.Store) {
+	tb.Helper()
 	if err := s.Close(); err != nil {
-		t.Error(err)
+		tb.Error(err)
 	}
 }
 
@@ -117,20 +118,20 @@ func record(i int) provision.Record {
 	}
 }
 
-func save(t testing.TB, s *inventory.Store, records ...provision.Record) []provision.Record {
-	t.Helper()
-	if err := s.Save(t.Context(), records); err != nil {
-		t.Fatal(err)
+func save(tb testing.TB, s *inventory.Store, records ...provision.Record) []provision.Record {
+	tb.Helper()
+	if err := s.Save(tb.Context(), records); err != nil {
+		tb.Fatal(err)
 	}
 	return records
 }
 
-func all(t testing.TB, s *inventory.Store) []provision.Record {
-	t.Helper()
+func all(tb testing.TB, s *inventory.Store) []provision.Record {
+	tb.Helper()
 	var records []provision.Record
-	for record, err := range s.All(t.Context()) {
+	for record, err := range s.All(tb.Context()) {
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		records = append(records, record)
 	}

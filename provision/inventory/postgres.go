@@ -28,8 +28,8 @@ const (
 // migrationLock is the advisory lock of those who bring the schema forward.
 const migrationLock = applicationID
 
-// ErrDatabaseURL: the address of the database cannot be read. It may hold a
-// password, so nothing of it is told.
+// ErrDatabaseURL says that the address of the database cannot be read. It may
+// hold a password, so nothing of it is told.
 var ErrDatabaseURL = errors.New("the address of the inventory's database is not valid: write it as postgres://USER:PASSWORD@HOST:5432/DATABASE, with %XX for special characters in the password")
 
 // OpenPostgres opens the inventory in a PostgreSQL database, and makes its
@@ -48,7 +48,9 @@ func OpenPostgres(ctx context.Context, address secret.Text, options Options) (*S
 	if config.RuntimeParams["search_path"] == "" {
 		config.RuntimeParams["search_path"] = postgresSchema
 	}
-	config.RuntimeParams["application_name"] = "tbcert"
+	for name, value := range sessionSettings() {
+		config.RuntimeParams[name] = value
+	}
 	db := stdlib.OpenDB(*config)
 	db.SetMaxOpenConns(maxConnections)
 	db.SetMaxIdleConns(maxConnections)
@@ -57,6 +59,18 @@ func OpenPostgres(ctx context.Context, address secret.Text, options Options) (*S
 		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
+}
+
+// sessionSettings are for every connection. A machine that lost its power must
+// not keep a transaction open, for which others wait.
+func sessionSettings() map[string]string {
+	return map[string]string{
+		"application_name":                    "tbcert",
+		"idle_in_transaction_session_timeout": "60s",
+		"tcp_keepalives_idle":                 "30",
+		"tcp_keepalives_interval":             "10",
+		"tcp_keepalives_count":                "3",
+	}
 }
 
 func parseAddress(address string) (*pgx.ConnConfig, error) {
@@ -115,7 +129,7 @@ func (s *Store) migratePostgres(ctx context.Context) error {
 	if err != nil {
 		return s.readError(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // back to the pool
 	if _, err := conn.ExecContext(ctx, `SELECT pg_advisory_lock($1)`, migrationLock); err != nil {
 		return s.readError(err)
 	}

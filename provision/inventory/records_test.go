@@ -18,8 +18,9 @@ import (
 )
 
 func TestSaveAndRead(t *testing.T) {
-	everywhere(t, func(t *testing.T, p place) {
-		s := p.mustOpen(t)
+	everywhere(t, func(p place) {
+		t := p.t
+		s := p.store()
 		one, two, three := record(1), record(2), record(3)
 		one.Extra = provision.Extra{
 			Customer: "ACME <&>", Description: "d", Gateway: true,
@@ -41,7 +42,7 @@ func TestSaveAndRead(t *testing.T) {
 		}
 		one.Version, two.Version, three.Version = 1, 1, 1
 
-		s = p.mustOpen(t)
+		s = p.store()
 		got, err := s.Records(t.Context(), []string{"meter-00002", "meter-00001", "nobody", `x" OR 1=1`})
 		if err != nil {
 			t.Fatal(err)
@@ -62,8 +63,9 @@ func TestSaveAndRead(t *testing.T) {
 }
 
 func TestSaveReplacesAllButTheCreation(t *testing.T) {
-	everywhere(t, func(t *testing.T, p place) {
-		s := p.mustOpen(t)
+	everywhere(t, func(p place) {
+		t := p.t
+		s := p.store()
 		first := save(t, s, record(1))[0]
 		second := provision.Record{
 			Name: first.Name, Directory: "elsewhere", Label: "l", Profile: "p", Registrar: provision.RegistrarThingsBoard,
@@ -86,8 +88,9 @@ func TestSaveReplacesAllButTheCreation(t *testing.T) {
 }
 
 func TestSaveIsAllOrNothing(t *testing.T) {
-	everywhere(t, func(t *testing.T, p place) {
-		s := p.mustOpen(t)
+	everywhere(t, func(p place) {
+		t := p.t
+		s := p.store()
 		one, two := record(1), record(2)
 		two.Directory = one.Directory // two devices in one directory: refused by the schema
 		records := []provision.Record{one, two}
@@ -113,8 +116,9 @@ func TestSaveIsAllOrNothing(t *testing.T) {
 }
 
 func TestSaveTellsOfConflicts(t *testing.T) {
-	everywhere(t, func(t *testing.T, p place) {
-		s, other := p.mustOpen(t), p.mustOpen(t)
+	everywhere(t, func(p place) {
+		t := p.t
+		s, other := p.store(), p.store()
 		mine := save(t, s, record(1), record(2), record(3))
 		theirs := mine[1]
 		theirs.Label = "theirs"
@@ -146,8 +150,9 @@ func TestSaveTellsOfConflicts(t *testing.T) {
 }
 
 func TestHolders(t *testing.T) {
-	everywhere(t, func(t *testing.T, p place) {
-		s := p.mustOpen(t)
+	everywhere(t, func(p place) {
+		t := p.t
+		s := p.store()
 		ids := []secret.Text{secret.New("token-1"), secret.New("next"), secret.New("nobody's"), secret.New("basic"), {}}
 		if got, err := s.Holders(t.Context(), ids); err != nil || len(got) != 0 {
 			t.Errorf("of an empty inventory: %v, %v", got, err)
@@ -156,7 +161,7 @@ func TestHolders(t *testing.T) {
 		two.Next = provision.TokenCredential(secret.New("next"))
 		three.Credential = provision.Credential{Kind: provision.CredentialBasic, Username: secret.New("basic")}
 		save(t, s, record(1), two, three)
-		s = p.mustOpen(t)
+		s = p.store()
 		got, err := s.Holders(t.Context(), ids)
 		want := map[string]string{"token-1": "meter-00001", "next": "meter-00002", "basic": "meter-00003"}
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
@@ -166,8 +171,9 @@ func TestHolders(t *testing.T) {
 }
 
 func TestManyAtOnce(t *testing.T) {
-	everywhere(t, func(t *testing.T, p place) {
-		stores := []*inventory.Store{p.mustOpen(t), p.mustOpen(t)}
+	everywhere(t, func(p place) {
+		t := p.t
+		stores := []*inventory.Store{p.store(), p.store()}
 		var group sync.WaitGroup
 		for i := range 20 {
 			group.Go(func() {
@@ -189,8 +195,9 @@ func TestManyAtOnce(t *testing.T) {
 
 // Two that change the same records, in other orders: one of them wins each time.
 func TestConflictsAtOnce(t *testing.T) {
-	everywhere(t, func(t *testing.T, p place) {
-		stores := []*inventory.Store{p.mustOpen(t), p.mustOpen(t)}
+	everywhere(t, func(p place) {
+		t := p.t
+		stores := []*inventory.Store{p.store(), p.store()}
 		const devices, rounds = 40, 15
 		first := make([]provision.Record, devices)
 		for i := range first {
@@ -231,8 +238,9 @@ func TestConflictsAtOnce(t *testing.T) {
 // All goes over many pages, in the order of the names' bytes, and records may be
 // saved meanwhile.
 func TestAllInPages(t *testing.T) {
-	everywhere(t, func(t *testing.T, p place) {
-		s := p.mustOpen(t)
+	everywhere(t, func(p place) {
+		t := p.t
+		s := p.store()
 		var records []provision.Record
 		for i := range 1025 {
 			records = append(records, record(i))
@@ -280,8 +288,9 @@ func TestAllInPages(t *testing.T) {
 
 // What a device's fields hold comes back as it was.
 func TestOddTexts(t *testing.T) {
-	everywhere(t, func(t *testing.T, p place) {
-		s := p.mustOpen(t)
+	everywhere(t, func(p place) {
+		t := p.t
+		s := p.store()
 		for i, text := range []string{`'; DROP TABLE devices; --`, `{a,"b"}`, `\`, "NULL", strings.Repeat("ü", 255), "{rows}", "$1"} {
 			r := record(i)
 			r.Name, r.Label, r.Profile, r.Directory = text, text, text, fmt.Sprint(i)

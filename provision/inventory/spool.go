@@ -149,7 +149,8 @@ func (s *Spool) Add(ctx context.Context, row provision.Row) error {
 	if err != nil {
 		return fmt.Errorf("keep the device of line %d: %w", row.Line, err)
 	}
-	if _, err := s.rows.ExecContext(quiet, s.total, s.aead.Seal(nil, nil, text, nil)); err != nil {
+	sealed := s.aead.Seal(nil, nil, text, nil) //nolint:gosec // the nonce is random, made by the cipher
+	if _, err := s.rows.ExecContext(quiet, s.total, sealed); err != nil {
 		return fmt.Errorf("keep the device of line %d in a temporary file: %w", row.Line, err)
 	}
 	s.total++
@@ -189,22 +190,20 @@ func (s *Spool) Total() int { return s.total }
 
 // Take gives the next rows, in their order.
 func (s *Spool) Take(ctx context.Context, n int) ([]provision.Task, error) {
-	rows, err := s.tx.QueryContext(ctx, `SELECT seq, sealed FROM rows WHERE seq >= ? ORDER BY seq LIMIT ?`, s.taken, n)
+	tasks, err := s.page(ctx, s.taken, n)
+	s.taken += int64(len(tasks))
+	return tasks, err
+}
+
+// page gives up to n rows from the one with the number first on.
+func (s *Spool) page(ctx context.Context, first int64, n int) (tasks []provision.Task, err error) {
+	rows, err := s.tx.QueryContext(ctx, `SELECT seq, sealed FROM rows WHERE seq >= ? ORDER BY seq LIMIT ?`, first, n)
 	if err != nil {
 		return nil, fmt.Errorf("read a temporary file: %w", err)
 	}
 	defer func() { _ = rows.Close() }() // rows.Err tells
-	var tasks []provision.Task
 	for rows.Next() {
-		var task provision.Task
-		var sealed []byte
-		if err := rows.Scan(&task.Seq, &sealed); err != nil {
-			return nil, fmt.Errorf("read a temporary file: %w", err)
-		}
-		text, err := s.aead.Open(nil, nil, sealed, nil)
-		if err == nil {
-			task.Device, err = decodeDevice(text)
-		}
+		task, err := s.scan(rows)
 		if err != nil {
 			return nil, fmt.Errorf("read a temporary file: %w", err)
 		}
@@ -213,8 +212,20 @@ func (s *Spool) Take(ctx context.Context, n int) ([]provision.Task, error) {
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("read a temporary file: %w", err)
 	}
-	s.taken += int64(len(tasks))
 	return tasks, nil
+}
+
+func (s *Spool) scan(rows *sql.Rows) (task provision.Task, err error) {
+	var sealed []byte
+	if err := rows.Scan(&task.Seq, &sealed); err != nil {
+		return task, err
+	}
+	text, err := s.aead.Open(nil, nil, sealed, nil)
+	if err != nil {
+		return task, err
+	}
+	task.Device, err = decodeDevice(text)
+	return task, err
 }
 
 // Settle keeps nothing: a spool is for one run.

@@ -13,15 +13,15 @@ import (
 	"github.com/tbcert/tbcert/provision/inventory"
 )
 
-func newSpool(t testing.TB, dir string) *inventory.Spool {
-	t.Helper()
-	s, err := inventory.NewSpool(t.Context(), dir)
+func newSpool(tb testing.TB, dir string) *inventory.Spool {
+	tb.Helper()
+	s, err := inventory.NewSpool(tb.Context(), dir)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := s.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return s
@@ -34,11 +34,11 @@ func row(line int, token string) provision.Row {
 }
 
 // fill adds n rows, from the line first on.
-func fill(t testing.TB, s *inventory.Spool, first, n int) {
-	t.Helper()
+func fill(tb testing.TB, s *inventory.Spool, first, n int) {
+	tb.Helper()
 	for line := first; line < first+n; line++ {
-		if err := s.Add(t.Context(), row(line, fmt.Sprintf("token-%d", line))); err != nil {
-			t.Fatal(err)
+		if err := s.Add(tb.Context(), row(line, fmt.Sprintf("token-%d", line))); err != nil {
+			tb.Fatal(err)
 		}
 	}
 }

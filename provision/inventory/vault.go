@@ -91,7 +91,7 @@ func sealer(key []byte) (cipher.AEAD, error) {
 func (k *keys) seal(text []byte, place string) []byte {
 	out := make([]byte, 1, 1+len(text)+k.aead.Overhead())
 	out[0] = sealedVersion
-	return k.aead.Seal(out, nil, text, []byte(place))
+	return k.aead.Seal(out, nil, text, []byte(place)) //nolint:gosec // the nonce is random, made by the cipher
 }
 
 func (k *keys) open(sealed []byte, place string) ([]byte, error) {
@@ -174,7 +174,12 @@ func (s *Store) dataKey(ctx context.Context, q querier, passphrase secret.Text) 
 		return nil, errors.New("the inventory's key is damaged")
 	}
 	if !passphrase.IsZero() {
-		err = s.rewrap(ctx, q, text, row.Plain, passphrase)
+		if err := rewrap(ctx, q, text, passphrase); err != nil {
+			return nil, err
+		}
+		if _, inside := q.(*sql.Tx); !inside { // else it is migrate, which scrubs when it has committed
+			err = s.scrub(ctx)
+		}
 	}
 	return row.Plain, err
 }
@@ -195,20 +200,18 @@ func makeVault(ctx context.Context, q querier, passphrase secret.Text) error {
 	return err
 }
 
-// rewrap puts a plain key behind a passphrase, and leaves no copy in the file.
-func (s *Store) rewrap(ctx context.Context, q querier, was string, dataKey []byte, passphrase secret.Text) error {
-	text, err := encodeVault(dataKey, passphrase)
+// rewrap puts the plain key of a row behind a passphrase.
+func rewrap(ctx context.Context, q querier, was string, passphrase secret.Text) error {
+	var row vaultRow
+	if err := json.Unmarshal([]byte(was), &row); err != nil {
+		return err
+	}
+	text, err := encodeVault(row.Plain, passphrase)
 	if err != nil {
 		return err
 	}
 	_, err = q.ExecContext(ctx, `UPDATE meta SET value = $1 WHERE key = $2 AND value = $3`, text, vaultKey, was)
-	if err != nil {
-		return err
-	}
-	if _, inside := q.(*sql.Tx); inside {
-		return nil // of migrate, which scrubs when it has committed
-	}
-	return s.scrub(ctx)
+	return err
 }
 
 func encodeVault(dataKey []byte, passphrase secret.Text) (string, error) {
@@ -220,7 +223,7 @@ func encodeVault(dataKey []byte, passphrase secret.Text) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		row.Wrapped = aead.Seal(nil, nil, dataKey, []byte(vaultKey))
+		row.Wrapped = aead.Seal(nil, nil, dataKey, []byte(vaultKey)) //nolint:gosec // the nonce is random, made by the cipher
 	}
 	text, err := json.Marshal(row)
 	return string(text), err

@@ -40,18 +40,18 @@ type Server struct {
 }
 
 // Start runs a server for one test and gives the URL of an empty database.
-func Start(t testing.TB) string {
-	t.Helper()
-	server, err := Run(t.Context())
+func Start(tb testing.TB) string {
+	tb.Helper()
+	server, err := Run(tb.Context())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := server.Stop(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
-	return server.Database(t)
+	return server.Database(tb)
 }
 
 // Run runs a server, which many tests may share, until Stop.
@@ -88,6 +88,7 @@ func (s *Server) start(ctx context.Context, bin string) (err error) {
 		return err
 	}
 	data := filepath.Join(s.dir, "data")
+	//nolint:gosec // the programs that were found
 	initdb := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "-D", data, "-U", role,
 		"-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions")
 	initdb.Dir, initdb.SysProcAttr = s.dir, attributes
@@ -98,6 +99,7 @@ func (s *Server) start(ctx context.Context, bin string) (err error) {
 		return err
 	}
 	// No TCP, no syncing: it is gone soon.
+	//nolint:gosec // the programs that were found
 	s.command = exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(bin, "postgres"), "-D", data, "-k", s.dir,
 		"-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200")
 	s.command.Dir, s.command.SysProcAttr = s.dir, attributes
@@ -139,16 +141,16 @@ func (s *Server) url(database string) string {
 }
 
 // Database makes an empty database and gives its URL.
-func (s *Server) Database(t testing.TB) string {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), s.url("postgres"))
+func (s *Server) Database(tb testing.TB) string {
+	tb.Helper()
+	conn, err := pgx.Connect(tb.Context(), s.url("postgres"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	defer conn.Close(context.WithoutCancel(t.Context()))
+	defer func() { _ = conn.Close(context.WithoutCancel(tb.Context())) }()
 	name := "test_" + strings.ToLower(rand.Text())
-	if _, err := conn.Exec(t.Context(), "CREATE DATABASE "+name); err != nil {
-		t.Fatal(err)
+	if _, err := conn.Exec(tb.Context(), "CREATE DATABASE "+name); err != nil {
+		tb.Fatal(err)
 	}
 	return s.url(name)
 }
@@ -159,7 +161,7 @@ func (s *Server) Stop() error {
 	if s.command != nil {
 		errs = append(errs, s.command.Process.Signal(os.Interrupt)) // its fast shutdown
 		select {
-		case <-s.exited:
+		case <-s.exited: //nolint:errcheck // it was told to
 		case <-time.After(startTimeout):
 			errs = append(errs, errors.New("PostgreSQL does not stop"), s.command.Process.Kill())
 		}
