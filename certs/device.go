@@ -149,3 +149,13 @@ func CredentialsID(cert *x509.Certificate) string {
 	sum := sha3.Sum256([]byte(base64.StdEncoding.EncodeToString(cert.Raw)))
 	return hex.EncodeToString(sum[:])
 }
+
+// ParseBase64 reads a certificate as ThingsBoard keeps it: the base64 of its DER,
+// without header, footer and line breaks.
+func ParseBase64(text string) ([]*x509.Certificate, error) {
+	der, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return nil, errors.New("this is not the base64 of a certificate")
+	}
+	return x509.ParseCertificates(der)
+}

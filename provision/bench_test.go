@@ -136,7 +136,7 @@ func BenchmarkOfflineSQLite(b *testing.B) {
 	devices := benchmarkDevices(n)
 	b.ReportAllocs()
 	for b.Loop() {
-		store, err := inventory.Open(b.Context(), filepath.Join(b.TempDir(), "inventory.db"))
+		store, err := inventory.Open(b.Context(), filepath.Join(b.TempDir(), "inventory.db"), inventory.Options{})
 		if err != nil {
 			b.Fatal(err)
 		}

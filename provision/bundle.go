@@ -2,6 +2,7 @@ package provision
 
 import (
 	"bytes"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"sync"
@@ -232,9 +233,9 @@ func findFile(files []File, name string) *File {
 	return nil
 }
 
-// credentialIn gives the credential of a bundle on the disk; zero when there is
+// CredentialOf gives the credential of a bundle on the disk; zero when there is
 // none that can be used.
-func credentialIn(files []File) Credential {
+func CredentialOf(files []File) Credential {
 	text := func(name string) secret.Text {
 		if file := findFile(files, name); file != nil {
 			return secret.New(string(bytes.TrimRight(file.Data, "\r\n")))
@@ -260,4 +261,9 @@ func credentialIn(files []File) Credential {
 		return Credential{}
 	}
 	return credential
+}
+
+// RootOf describes a certificate that devices trust.
+func RootOf(root *x509.Certificate) Root {
+	return Root{Fingerprint: certs.Fingerprint(root), NotAfter: root.NotAfter.UTC().Truncate(time.Second)}
 }

@@ -16,8 +16,8 @@ type Row struct {
 // memory, and hands them out when it was found to be sound.
 type Spool interface {
 	// Add keeps a row. When an earlier row has its name or its credential the
-	// error is a *DuplicateError, and more rows can be added. Any other error
-	// is of the spool itself.
+	// error is a *DuplicateError, and more rows can be added; so they can after
+	// a *RowProblem. Any other error is of the spool itself.
 	Add(ctx context.Context, row Row) error
 }
 
@@ -34,3 +34,11 @@ func (e *DuplicateError) Error() string {
 	}
 	return fmt.Sprintf("the device name is in line %d already", e.Line)
 }
+
+// A RowProblem says that a row, though it is well formed, cannot be used. It
+// holds no secret.
+type RowProblem struct {
+	Problem string
+}
+
+func (e *RowProblem) Error() string { return e.Problem }

@@ -117,7 +117,7 @@ func (it *item) ownCredential() Credential {
 	if deviceOf(it.shelved) == "" {
 		return Credential{}
 	}
-	return credentialIn(it.shelved)
+	return CredentialOf(it.shelved)
 }
 
 // planMove is for a device that was registered offline and is now to be
@@ -135,7 +135,7 @@ func (r *run) planMove(it *item, kind RegistrarKind) error {
 func (r *run) planForeign(it *item) error {
 	has := it.record.Credential
 	if it.record.Registrar.readsBack(has.Kind) {
-		has = credentialIn(it.shelved)
+		has = CredentialOf(it.shelved)
 	}
 	if it.record.State != StateRegistered || !has.Made() {
 		return fmt.Errorf("device %s is %w: its credential can only be had from %s; run this again with that registrar", quote(it.device.Name), ErrElsewhere, it.record.Registrar)
@@ -161,7 +161,7 @@ func (r *run) planPending(it *item) error {
 // bundle has none, can be read back.
 func (r *run) planRemote(it *item) error {
 	it.next = it.record
-	shelved := credentialIn(it.shelved)
+	shelved := CredentialOf(it.shelved)
 	if !r.Repair && shelved.Made() && shelved.Kind == it.record.Credential.Kind && it.conflict(shelved, "") == nil {
 		it.credential = shelved
 		it.noteTexts(it.record.Label, it.record.Profile)

@@ -33,7 +33,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusOK, map[string]any{"version": "4.3.1.3", "type": "CE"})
 	case path == "/api/tenant/devices" && s.tokens[name] != "":
 		answer(w, http.StatusOK, asDevice(name))
-	case path == "/api/device" && r.Method == http.MethodPost:
+	case path == "/api/device-with-credentials" && r.Method == http.MethodPost:
 		s.create(w, r)
 	case strings.HasSuffix(path, "/credentials"):
 		name := strings.TrimSuffix(strings.TrimPrefix(path, "/api/device/id-"), "/credentials")
@@ -47,17 +47,20 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *server) create(w http.ResponseWriter, r *http.Request) {
-	var body struct{ Name string }
+	var body struct {
+		Device      struct{ Name string }
+		Credentials struct{ CredentialsID string }
+	}
 	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
 		answer(w, http.StatusBadRequest, map[string]any{"status": 400, "message": err.Error(), "errorCode": 30})
 		return
 	}
-	if s.tokens[body.Name] != "" {
+	if s.tokens[body.Device.Name] != "" {
 		answer(w, http.StatusBadRequest, map[string]any{"status": 400, "message": "Device with such name already exists!", "errorCode": 31})
 		return
 	}
-	s.tokens[body.Name] = r.URL.Query().Get("accessToken")
-	answer(w, http.StatusOK, asDevice(body.Name))
+	s.tokens[body.Device.Name] = body.Credentials.CredentialsID
+	answer(w, http.StatusOK, asDevice(body.Device.Name))
 }
 
 func asDevice(name string) map[string]any {

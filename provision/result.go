@@ -117,6 +117,8 @@ func (e *StateError) Error() string {
 	switch e.State {
 	case StateRotating, StateProving:
 		return fmt.Sprintf("device %s: the change of its credential was begun on %s and not finished: finish it with tbcert rotate", quote(e.Device), since)
+	case StatePending:
+		return fmt.Sprintf("device %s: its registration was begun on %s and not finished: finish it with tbcert provision", quote(e.Device), since)
 	case StateRevoking:
 		return fmt.Sprintf("device %s: its revocation was begun on %s and not finished: finish it with tbcert revoke", quote(e.Device), since)
 	default:

@@ -17,6 +17,8 @@ import (
 
 // An api is ThingsBoard's REST API with one device at most.
 type api struct {
+	provision.DeviceAPI // calls that a test does not expect: nil
+
 	mu    sync.Mutex
 	calls []string
 
@@ -53,7 +55,7 @@ func (a *api) FindDevice(_ context.Context, name string) (rest.Device, error) {
 	return *a.device, nil
 }
 
-func (a *api) CreateDevice(_ context.Context, device rest.Device, token secret.Text) (rest.Device, error) {
+func (a *api) CreateDevice(_ context.Context, device rest.Device, credentials rest.Credentials) (rest.Device, error) {
 	defer a.called("create")()
 	if a.device != nil {
 		return rest.Device{}, fmt.Errorf("creating the device %q: %w", device.Name, rest.ErrExists)
@@ -64,7 +66,7 @@ func (a *api) CreateDevice(_ context.Context, device rest.Device, token secret.T
 			device.Type = "default"
 		}
 		a.device = &device
-		a.credentials = rest.Credentials{Type: "ACCESS_TOKEN", CredentialsID: token}
+		a.credentials = credentials
 	}
 	if a.create != nil {
 		return rest.Device{}, fmt.Errorf("creating the device %q: %w", device.Name, a.create)
@@ -124,7 +126,7 @@ func TestThingsBoardRegister(t *testing.T) {
 		{"it exists with the given token", existing("ACCESS_TOKEN", "THEIRS"), order("THEIRS", false), adopted, "create find read"},
 		{"begun, and it exists", existing("ACCESS_TOKEN", "THEIRS"), order("", true), adopted, "find read"},
 		{"begun, and it does not exist", &api{}, order("", true), created, "find create read"},
-		{"the answer is lost", &api{create: errReset, createdAnyway: true}, order("", false), looked, "create find read"},
+		{"the answer is lost", &api{create: errReset, createdAnyway: true}, order("", false), created, "create find read"},
 		{"the answer is that the token is taken, by this device", &api{create: rest.ErrTokenTaken, createdAnyway: true}, order("", false), looked, "create find read"},
 	}
 	for _, test := range tests {
@@ -156,9 +158,10 @@ func TestThingsBoardRegisterFails(t *testing.T) {
 		calls string
 	}{
 		{"another token", existing("ACCESS_TOKEN", "THEIRS"), order("GIVEN", false), nil, "has another token in ThingsBoard", "create find read"},
-		{"basic credentials", existing("MQTT_BASIC", "THEIRS"), order("", false), nil, `credentials of the type "MQTT_BASIC"`, "create find read"},
-		{"a certificate", existing("X509_CERTIFICATE", "THEIRS"), order("THEIRS", true), nil, `credentials of the type "X509_CERTIFICATE"`, "find read"},
-		{"the request is lost", &api{create: errReset}, order("", false), errReset, "creating the device", "create find"},
+		{"LwM2M credentials", existing("LWM2M_CREDENTIALS", "THEIRS"), order("", false), nil, `credentials of the type "LWM2M_CREDENTIALS"`, "create find read"},
+		{"basic credentials that are broken", existing("MQTT_BASIC", "THEIRS"), order("", false), rest.ErrNotThingsBoard, "no basic credentials", "create find read"},
+		{"a certificate that is broken", existing("X509_CERTIFICATE", "THEIRS"), order("THEIRS", true), rest.ErrNotThingsBoard, "certificate cannot be read", "find read"},
+		{"the request is lost", &api{create: errReset}, order("", false), errReset, "creating the device", strings.TrimSpace(strings.Repeat("create find ", 6))},
 		{"the token is another device's", &api{create: rest.ErrTokenTaken}, order("GIVEN", false), rest.ErrTokenTaken, "creating the device", "create find"},
 		{"the tenant is full", &api{create: rest.ErrLimit}, order("", false), rest.ErrLimit, "the tenant's limit", "create"},
 		{"the login ends", &api{create: rest.ErrUnauthorized}, order("", false), rest.ErrUnauthorized, "creating the device", "create"},

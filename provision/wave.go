@@ -126,7 +126,7 @@ func (w *wave) load(ctx context.Context) error {
 // run has come.
 func (w *wave) decide(ctx context.Context, t *turn) (err error) {
 	switch t.record.State {
-	case StatePending, StateRevoking:
+	case StateRevoking:
 		return &StateError{Device: t.Device.Name, State: t.record.State, Since: t.record.Updated}
 	case StateProving:
 		t.old, t.next, t.done = t.record.Next, t.record.Credential, true
@@ -145,7 +145,7 @@ func (w *wave) decide(ctx context.Context, t *turn) (err error) {
 	if w.DryRun {
 		return nil
 	}
-	if t.record.State == StateRegistered {
+	if t.record.State != StateRevoked {
 		if t.old, err = w.oldCredential(ctx, t.record); err != nil {
 			return err
 		}
@@ -156,7 +156,7 @@ func (w *wave) decide(ctx context.Context, t *turn) (err error) {
 
 // oldCredential is what the device has now, so that there is a way back.
 func (w *wave) oldCredential(ctx context.Context, record Record) (Credential, error) {
-	if record.Credential.Made() {
+	if record.Credential.Made() && record.State == StateRegistered {
 		return record.Credential, nil
 	}
 	return w.Changer.Current(ctx, record)
