@@ -157,5 +157,9 @@ func ParseBase64(text string) ([]*x509.Certificate, error) {
 	if err != nil {
 		return nil, errors.New("this is not the base64 of a certificate")
 	}
-	return x509.ParseCertificates(der)
+	chain, err := x509.ParseCertificates(der)
+	if err != nil || len(chain) == 0 {
+		return nil, errors.New("this is not the base64 of a certificate")
+	}
+	return chain, nil
 }

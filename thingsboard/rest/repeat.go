@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -134,8 +135,9 @@ func (c *Client) asked(header http.Header) time.Duration {
 // all the same: it was sent, and no answer of ThingsBoard's says no.
 func Uncertain(err error) bool {
 	var refused *Error
+	no := []error{ErrExists, ErrTokenTaken, ErrNotFound, ErrUnauthorized, ErrForbidden, ErrLimit, ErrTooMany, ErrRedirect, ErrNoLogin}
 	switch {
-	case err == nil, notSent(err), errors.Is(err, ErrRedirect), errors.Is(err, ErrNoLogin):
+	case err == nil, notSent(err), slices.ContainsFunc(no, func(kind error) bool { return errors.Is(err, kind) }):
 		return false
 	case errors.As(err, &refused):
 		return refused.Status >= http.StatusInternalServerError
