@@ -134,7 +134,7 @@ func TestWriteImport(t *testing.T) {
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("the file (-want +got):\n%s", diff)
 	}
-	devices, err := provision.ReadManifest(&out, "thingsboard-import.csv")
+	devices, err := readManifest(&out, "thingsboard-import.csv")
 	if err != nil {
 		t.Fatal(err)
 	}
