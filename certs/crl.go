@@ -8,107 +8,126 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
-	"strings"
 	"time"
 )
-
-// blockCRL is the PEM type of a CRL (RFC 7468, 7).
-const blockCRL = "X509 CRL"
 
 // A RevokedCertificate is an entry of a CRL.
 type RevokedCertificate struct {
 	Serial *big.Int
-	Time   time.Time
-	Reason int // RFC 5280, 5.3.1; 0, unspecified, is left out
+	Time   time.Time // to the second
+	Reason int       // RFC 5280, 5.3.1; 0, unspecified, is left out
 }
 
 // CRLProfile describes a CRL.
 type CRLProfile struct {
-	Number  *big.Int // higher than that of every CRL of this CA before (RFC 5280, 5.2.3)
+	Number  *big.Int // higher than that of every CRL of this CA before (RFC 5280, 5.2.3); 20 octets at most
 	Days    int      // until the next one; never longer than the CA
 	Revoked []RevokedCertificate
 }
 
-// NewCRL signs a CRL with the certificates that this CA has revoked.
+// NewCRL signs a CRL (RFC 5280, 5) with the certificates that this CA has
+// revoked, in the order of their serial numbers. One that is given twice stands
+// in it once, as revoked at the earlier time. A number or an entry that is
+// none, and a CA that has expired or may not sign CRLs, are errors.
 func (a *Authority) NewCRL(p CRLProfile) (*x509.RevocationList, error) {
+	issuer, err := a.crlIssuer()
+	if err != nil {
+		return nil, err
+	}
 	if p.Days < 1 {
 		return nil, fmt.Errorf("a CRL of %d days", p.Days)
 	}
+	if p.Number == nil || p.Number.Sign() < 0 {
+		return nil, fmt.Errorf("a CRL needs a number, and %v is none", p.Number)
+	}
+	entries, err := revokedEntries(p.Revoked)
+	if err != nil {
+		return nil, err
+	}
 	now := a.Maker.now().UTC().Truncate(time.Second)
 	_, next := a.period(now, now.AddDate(0, 0, p.Days))
-	template := &x509.RevocationList{Number: p.Number, ThisUpdate: now, NextUpdate: next}
-	for _, revoked := range p.Revoked {
-		template.RevokedCertificateEntries = append(template.RevokedCertificateEntries, x509.RevocationListEntry{
-			SerialNumber: revoked.Serial, RevocationTime: revoked.Time.UTC().Truncate(time.Second), ReasonCode: revoked.Reason,
-		})
+	if !next.After(now) {
+		return nil, fmt.Errorf("the CA certificate %q has expired", issuer.Subject)
 	}
-	der, err := x509.CreateRevocationList(rand.Reader, template, a.Certificate, a.Key)
+	template := &x509.RevocationList{Number: p.Number, ThisUpdate: now, NextUpdate: next, RevokedCertificateEntries: entries}
+	der, err := x509.CreateRevocationList(rand.Reader, template, issuer, a.Key)
 	if err != nil {
-		return nil, fmt.Errorf("sign the CRL of %q: %w", a.Certificate.Subject, err)
+		return nil, fmt.Errorf("sign the CRL of %q: %w", issuer.Subject, err)
 	}
 	return x509.ParseRevocationList(der)
 }
 
-// EncodeCRL gives a CRL in PEM.
-func EncodeCRL(crl *x509.RevocationList) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: blockCRL, Bytes: crl.Raw})
+// crlIssuer is the CA's certificate as Go's CRLs want it: a CA that was brought
+// along may have no keyUsage, which allows all (RFC 5280, 4.2.1.3), and no key
+// identifier.
+func (a *Authority) crlIssuer() (*x509.Certificate, error) {
+	issuer := *a.Certificate
+	switch {
+	case issuer.KeyUsage == 0:
+		issuer.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
+	case issuer.KeyUsage&x509.KeyUsageCRLSign == 0:
+		return nil, fmt.Errorf("the CA %q may not sign CRLs (keyUsage without cRLSign): what it has signed can be revoked in ThingsBoard only", issuer.Subject)
+	}
+	if len(issuer.SubjectKeyId) == 0 {
+		id, err := keyID(issuer.PublicKey)
+		if err != nil {
+			return nil, err
+		}
+		issuer.SubjectKeyId = id
+	}
+	return &issuer, nil
 }
 
-// ParseCRL reads a CRL, PEM or DER. Whose it is is not checked.
-func ParseCRL(data []byte) (*x509.RevocationList, error) {
-	der := data
-	if block, _ := pem.Decode(data); block != nil {
-		if block.Type != blockCRL {
-			return nil, fmt.Errorf("this is a PEM %q and not a CRL", block.Type)
+// revokedEntries checks the entries, and sorts and merges them.
+func revokedEntries(revoked []RevokedCertificate) ([]x509.RevocationListEntry, error) {
+	entries := make([]x509.RevocationListEntry, 0, len(revoked))
+	for _, one := range revoked {
+		switch {
+		case one.Serial == nil || one.Serial.Sign() <= 0:
+			return nil, fmt.Errorf("a revoked certificate has the serial number %v, which is none", one.Serial)
+		case one.Time.IsZero():
+			return nil, fmt.Errorf("the certificate %x is revoked at no time", one.Serial)
+		case !standsInCRL(one.Reason):
+			return nil, fmt.Errorf("the certificate %x is revoked for the reason %d, which a CRL does not have", one.Serial, one.Reason)
 		}
-		der = block.Bytes
+		entries = append(entries, x509.RevocationListEntry{
+			SerialNumber: one.Serial, RevocationTime: one.Time.UTC().Truncate(time.Second), ReasonCode: one.Reason,
+		})
+	}
+	slices.SortStableFunc(entries, func(a, b x509.RevocationListEntry) int {
+		if order := a.SerialNumber.Cmp(b.SerialNumber); order != 0 {
+			return order
+		}
+		return a.RevocationTime.Compare(b.RevocationTime)
+	})
+	return slices.CompactFunc(entries, func(a, b x509.RevocationListEntry) bool {
+		return a.SerialNumber.Cmp(b.SerialNumber) == 0
+	}), nil
+}
+
+// EncodeCRL gives a CRL in PEM.
+func EncodeCRL(crl *x509.RevocationList) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: labelCRL, Bytes: crl.Raw})
+}
+
+// ParseCRL reads the first CRL of a PEM file, or one in DER. Only its form is
+// looked at: not whose it is, nor its signature, nor its dates.
+func ParseCRL(data []byte) (*x509.RevocationList, error) {
+	blocks, err := readBlocks(data)
+	if err != nil {
+		return nil, err
+	}
+	der := data
+	if len(blocks) > 0 {
+		at := slices.IndexFunc(blocks, func(block pemBlock) bool { return block.Type == labelCRL })
+		if at < 0 {
+			return nil, fmt.Errorf("there is no revocation list in it: %s", contents(blocks))
+		}
+		der = blocks[at].Bytes
 	}
 	crl, err := x509.ParseRevocationList(der)
 	if err != nil {
-		return nil, errors.New("this is not a certificate revocation list")
+		return nil, errors.New("this is not a certificate revocation list (CRL), or it is damaged")
 	}
 	return crl, nil
-}
-
-// reasons are those of RFC 5280, 5.3.1 that a device's certificate can be revoked
-// for, by their names there.
-func reasons() []struct {
-	name string
-	code int
-} {
-	return []struct {
-		name string
-		code int
-	}{
-		{"unspecified", 0}, {"keyCompromise", 1}, {"affiliationChanged", 3}, {"superseded", 4}, {"cessationOfOperation", 5}, {"privilegeWithdrawn", 9},
-	}
-}
-
-// ReasonNames are the reasons that ParseReason takes.
-func ReasonNames() []string {
-	var names []string
-	for _, reason := range reasons() {
-		names = append(names, reason.name)
-	}
-	return names
-}
-
-// ParseReason gives the code of a reason; the error lists the names.
-func ParseReason(name string) (int, error) {
-	all := reasons()
-	at := slices.IndexFunc(ReasonNames(), func(known string) bool { return strings.EqualFold(known, name) })
-	if at < 0 {
-		return 0, fmt.Errorf("there is no reason %q: the reasons are %s", name, strings.Join(ReasonNames(), ", "))
-	}
-	return all[at].code, nil
-}
-
-// ReasonName is the name of a reason's code; its number where it has none here.
-func ReasonName(code int) string {
-	for _, reason := range reasons() {
-		if reason.code == code {
-			return reason.name
-		}
-	}
-	return fmt.Sprintf("reason %d", code)
 }

@@ -2,21 +2,16 @@ package certs
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rsa"
 	"crypto/sha3"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -24,16 +19,29 @@ import (
 type DeviceProfile struct {
 	CommonName   string // the device's name: 1 to 64 characters
 	Organization string
-	KeyType      KeyType // of the new key
-	Days         int     // from now; never longer than its issuer
+	KeyType      KeyType       // of a new key
+	Days         int           // from now; never longer than its issuer
+	Key          crypto.Signer // nil: a new one of KeyType
 }
 
-// IssueDevice makes a key and a certificate for a device: clientAuth and nothing
-// else, the device's name as CN, by which ThingsBoard's X.509 chain strategy
-// knows it.
+// IssueDevice makes a certificate for a device, and a key unless the profile
+// has one: clientAuth and nothing else, the device's name as CN, by which
+// ThingsBoard's X.509 chain strategy knows it. It has no subjectAltName: a
+// device is no host, and RFC 5280, 4.2.1.6 wants one only where the subject is
+// empty. A CA for servers, a name that is none and a key that is too weak are
+// errors. Many goroutines may issue at once.
 func (a *Authority) IssueDevice(p DeviceProfile) (*Issued, error) {
-	key, err := a.Maker.key(p.KeyType)
-	if err != nil {
+	if err := a.checkDevice(p); err != nil {
+		return nil, err
+	}
+	key := p.Key
+	if key == nil {
+		made, err := a.Maker.key(p.KeyType)
+		if err != nil {
+			return nil, err
+		}
+		key = made
+	} else if err := checkDeviceKey(key.Public()); err != nil {
 		return nil, err
 	}
 	leaf, err := a.signDevice(key.Public(), p)
@@ -44,14 +52,23 @@ func (a *Authority) IssueDevice(p DeviceProfile) (*Issued, error) {
 }
 
 // SignDevice makes a certificate for the key of a request, and gives it with its
-// issuers, the root left out. Nothing else of the request is taken; a CN that it
-// has must be the profile's.
+// issuers, the root left out. Of the request the key and the CN are taken, and
+// nothing else: its extensions are passed over, and one that asks for a CA is
+// refused, see ParseRequest. The CN must be the profile's where both have one.
+// The profile's key and kind of key are not looked at.
 func (a *Authority) SignDevice(request *x509.CertificateRequest, p DeviceProfile) ([]*x509.Certificate, error) {
 	if err := checkRequest(request); err != nil {
 		return nil, err
 	}
-	if cn := request.Subject.CommonName; cn != "" && cn != p.CommonName {
+	cn := request.Subject.CommonName
+	switch {
+	case p.CommonName == "":
+		p.CommonName = cn
+	case cn != "" && cn != p.CommonName:
 		return nil, fmt.Errorf("the request is for the CN %q, and the device is %q: make the request with the device's name as CN, or with none", cn, p.CommonName)
+	}
+	if err := a.checkDevice(p); err != nil {
+		return nil, err
 	}
 	leaf, err := a.signDevice(request.PublicKey, p)
 	if err != nil {
@@ -60,15 +77,50 @@ func (a *Authority) SignDevice(request *x509.CertificateRequest, p DeviceProfile
 	return a.chain(leaf), nil
 }
 
-func (a *Authority) signDevice(public crypto.PublicKey, p DeviceProfile) (*x509.Certificate, error) {
-	switch n := utf8.RuneCountInString(p.CommonName); {
-	case n < 1 || n > maxCommonName:
-		return nil, fmt.Errorf("the device name %q has %d characters: a certificate takes 1 to %d", p.CommonName, n, maxCommonName)
-	case p.Days < 1:
-		return nil, fmt.Errorf("a device certificate of %d days", p.Days)
-	case len(a.Certificate.ExtKeyUsage) > 0 && !slices.Contains(a.Certificate.ExtKeyUsage, x509.ExtKeyUsageClientAuth):
-		return nil, fmt.Errorf("the CA %q is not for device certificates", a.Certificate.Subject)
+// checkDevice refuses what cannot become a certificate of this authority.
+func (a *Authority) checkDevice(p DeviceProfile) error {
+	if problem := notACommonName(p.CommonName); problem != "" {
+		return fmt.Errorf("the device name %.80q cannot stand in a certificate: %s", p.CommonName, problem)
 	}
+	issuer := a.Certificate
+	switch {
+	case p.Days < 1:
+		return fmt.Errorf("a device certificate of %d days", p.Days)
+	case !allowsClients(issuer):
+		return fmt.Errorf("the CA %q is not for device certificates (its extKeyUsage has no clientAuth): what it signs would be refused", issuer.Subject)
+	case subject(p.CommonName, p.Organization).String() == issuer.Subject.String():
+		// Path building takes such a leaf for a self-issued CA (RFC 5280, 6.1).
+		return fmt.Errorf("the device name %q is the name of the CA itself; a certificate needs another than its issuer", p.CommonName)
+	default:
+		return nil
+	}
+}
+
+// allowsClients reports whether a CA's extKeyUsage, which Windows, OpenSSL and
+// Go hold against what it signs, leaves room for clientAuth.
+func allowsClients(ca *x509.Certificate) bool {
+	return len(ca.ExtKeyUsage)+len(ca.UnknownExtKeyUsage) == 0 ||
+		slices.Contains(ca.ExtKeyUsage, x509.ExtKeyUsageClientAuth) || slices.Contains(ca.ExtKeyUsage, x509.ExtKeyUsageAny)
+}
+
+// notACommonName says why a text cannot be a CN (RFC 5280, appendix A,
+// ub-common-name, and X.520's DirectoryString).
+func notACommonName(name string) string {
+	switch n := utf8.RuneCountInString(name); {
+	case !utf8.ValidString(name):
+		return "it is not UTF-8 text"
+	case strings.TrimSpace(name) == "":
+		return "it is empty"
+	case n > maxCommonName:
+		return fmt.Sprintf("it has %d characters, at most %d are allowed", n, maxCommonName)
+	case strings.ContainsFunc(name, unicode.IsControl):
+		return "it holds a control character"
+	default:
+		return ""
+	}
+}
+
+func (a *Authority) signDevice(public crypto.PublicKey, p DeviceProfile) (*x509.Certificate, error) {
 	now := a.Maker.now()
 	template := &x509.Certificate{
 		Subject:               subject(p.CommonName, p.Organization),
@@ -78,69 +130,6 @@ func (a *Authority) signDevice(public crypto.PublicKey, p DeviceProfile) (*x509.
 	}
 	template.NotBefore, template.NotAfter = a.period(now, now.AddDate(0, 0, p.Days).Add(-time.Second))
 	return a.Maker.sign(template, a.Certificate, public, a.Key)
-}
-
-// ParseRequest reads a PKCS#10 request (RFC 2986), PEM or DER, and refuses one
-// that is not signed with its own key, whose key is too weak, or that asks to be
-// a CA.
-func ParseRequest(data []byte) (*x509.CertificateRequest, error) {
-	der := data
-	if block, _ := pem.Decode(data); block != nil {
-		if block.Type != "CERTIFICATE REQUEST" && block.Type != "NEW CERTIFICATE REQUEST" {
-			return nil, fmt.Errorf("this is a PEM %q and not a certificate request", block.Type)
-		}
-		der = block.Bytes
-	}
-	request, err := x509.ParseCertificateRequest(der)
-	if err != nil {
-		return nil, errors.New("this is not a certificate request (PKCS#10): openssl req -new makes one")
-	}
-	return request, checkRequest(request)
-}
-
-func checkRequest(request *x509.CertificateRequest) error {
-	if err := request.CheckSignature(); err != nil {
-		return errors.New("the certificate request is not signed with its own key: it was damaged or put together of two")
-	}
-	if err := checkDeviceKey(request.PublicKey); err != nil {
-		return err
-	}
-	for _, extension := range request.Extensions {
-		if extension.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, 19}) && asksForCA(extension) {
-			return errors.New("the certificate request asks for a CA certificate (CA:TRUE): make one for a device")
-		}
-	}
-	return nil
-}
-
-// asksForCA reports whether a basicConstraints extension says CA:TRUE, or
-// nothing that can be read.
-func asksForCA(extension pkix.Extension) bool {
-	var constraints struct {
-		IsCA       bool `asn1:"optional"`
-		MaxPathLen int  `asn1:"optional,default:-1"`
-	}
-	rest, err := asn1.Unmarshal(extension.Value, &constraints)
-	return err != nil || len(rest) > 0 || constraints.IsCA
-}
-
-// checkDeviceKey refuses a public key that is too weak or that devices' and
-// servers' TLS does not take.
-func checkDeviceKey(public crypto.PublicKey) error {
-	switch key := public.(type) {
-	case *rsa.PublicKey:
-		if bits := key.N.BitLen(); bits < 2048 {
-			return fmt.Errorf("the key has %d bits: RSA needs 2048 at least", bits)
-		}
-	case *ecdsa.PublicKey:
-		if key.Curve == elliptic.P224() {
-			return errors.New("the key is of the curve P-224: use P-256 or P-384")
-		}
-	case ed25519.PublicKey:
-	default:
-		return errors.New("the key is of a kind that is not known here: use EC P-256, RSA or Ed25519")
-	}
-	return nil
 }
 
 // CredentialsID is how ThingsBoard finds the device of a certificate: SHA3-256,

@@ -16,7 +16,9 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/asn1"
 	"fmt"
 	"strings"
 )
@@ -96,4 +98,35 @@ func newKey(kind KeyType) (crypto.Signer, error) {
 		_, err := ParseKeyType(string(kind))
 		return nil, err
 	}
+}
+
+// keyID is the identifier of a key: the SHA-256 of its bit string, cut to 160
+// bits (RFC 7093, 2, method 1), as Go gives it to CAs.
+func keyID(public crypto.PublicKey) ([]byte, error) {
+	der, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		return nil, fmt.Errorf("encode the public key: %w", err)
+	}
+	var info struct {
+		Algorithm asn1.RawValue
+		Key       asn1.BitString
+	}
+	if _, err := asn1.Unmarshal(der, &info); err != nil {
+		return nil, fmt.Errorf("encode the public key: %w", err)
+	}
+	sum := sha256.Sum256(info.Key.Bytes)
+	return sum[:20], nil
+}
+
+// identifyKeys sets what RFC 5280, 4.2.1.1 and 4.2.1.2 want in every
+// certificate: the identifiers of its key and, where its issuer has none that
+// would be taken, of the issuer's.
+func identifyKeys(template, parent *x509.Certificate, public crypto.PublicKey) (err error) {
+	if template.SubjectKeyId, err = keyID(public); err != nil {
+		return err
+	}
+	if template != parent && len(parent.SubjectKeyId) == 0 {
+		template.AuthorityKeyId, err = keyID(parent.PublicKey)
+	}
+	return err
 }

@@ -179,6 +179,9 @@ func (m Maker) sign(template, parent *x509.Certificate, public crypto.PublicKey,
 	if !template.NotAfter.After(m.now()) {
 		return nil, fmt.Errorf("the CA certificate %q has expired", parent.Subject)
 	}
+	if err := identifyKeys(template, parent, public); err != nil {
+		return nil, err
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, signer)
 	if err != nil {
 		return nil, fmt.Errorf("sign the certificate %q: %w", template.Subject, err)
