@@ -83,7 +83,9 @@ func TestCertificatesAreOnRecord(t *testing.T) {
 			NotBefore: second.NotBefore, NotAfter: second.NotAfter, Issued: now.Add(-time.Hour),
 		}}
 		byTime := cmp.Transformer("sorted", func(in []inventory.Certificate) []inventory.Certificate {
-			return slices.SortedFunc(slices.Values(in), func(a, b inventory.Certificate) int { return a.Issued.Compare(b.Issued)*2 + cmpText(a.Serial, b.Serial) })
+			return slices.SortedFunc(slices.Values(in), func(a, b inventory.Certificate) int {
+				return a.Issued.Compare(b.Issued)*2 + cmpText(a.Serial, b.Serial)
+			})
 		})
 		if diff := cmp.Diff(want, got, cmp.FilterPath(func(p cmp.Path) bool { return len(p) == 1 }, byTime)); err != nil || diff != "" {
 			t.Errorf("%v; certificates (-want +got):\n%s", err, diff)

@@ -60,13 +60,12 @@ func (s *Shared) Take(ctx context.Context, n int) ([]provision.Task, error) {
 // of its own again: that is still being done.
 func (s *Shared) lease(ctx context.Context, n int) ([]provision.Task, error) {
 	rows, err := s.store.db.QueryContext(ctx, `
-		WITH free AS (
+		UPDATE job_rows SET owner = $3, lease_until = `+databaseNow+` + $4
+		WHERE job = $1 AND seq = ANY (ARRAY (
 			SELECT seq FROM job_rows
 			WHERE job = $1 AND state = 'open' AND owner <> $3 AND lease_until < `+databaseNow+`
-			ORDER BY seq LIMIT $2 FOR UPDATE SKIP LOCKED)
-		UPDATE job_rows SET owner = $3, lease_until = `+databaseNow+` + $4
-		FROM free WHERE job_rows.job = $1 AND job_rows.seq = free.seq
-		RETURNING job_rows.seq, job_rows.sealed`, s.job, n, s.owner, s.store.options.Lease.Milliseconds())
+			ORDER BY seq LIMIT $2 FOR UPDATE SKIP LOCKED))
+		RETURNING seq, sealed`, s.job, n, s.owner, s.store.options.Lease.Milliseconds())
 	if err != nil {
 		return nil, s.store.readError(err)
 	}

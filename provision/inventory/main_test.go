@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,12 +20,21 @@ import (
 
 // server is the PostgreSQL of all tests here, started by the first that needs
 // it.
-var server = sync.OnceValues(func() (*postgrestest.Server, error) {
+var (
+	server  = sync.OnceValues(startServer)
+	started atomic.Bool
+)
+
+func startServer() (*postgrestest.Server, error) {
+	started.Store(true)
 	return postgrestest.Run(context.Background())
-})
+}
 
 func TestMain(m *testing.M) {
 	code := m.Run()
+	if !started.Load() {
+		os.Exit(code)
+	}
 	if running, err := server(); err == nil {
 		if err := running.Stop(); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -62,7 +63,9 @@ func OpenPostgres(ctx context.Context, address secret.Text, options Options) (*S
 }
 
 // sessionSettings are for every connection. A machine that lost its power must
-// not keep a transaction open, for which others wait.
+// not keep a transaction open, for which others wait. All queries find their rows
+// by an index: a planner that has not seen the tables grow must not read them as
+// a whole instead.
 func sessionSettings() map[string]string {
 	return map[string]string{
 		"application_name":                    "tbcert",
@@ -70,6 +73,9 @@ func sessionSettings() map[string]string {
 		"tcp_keepalives_idle":                 "30",
 		"tcp_keepalives_interval":             "10",
 		"tcp_keepalives_count":                "3",
+		"enable_seqscan":                      "off",
+		"enable_hashjoin":                     "off",
+		"enable_mergejoin":                    "off",
 	}
 }
 
@@ -78,7 +84,7 @@ func parseAddress(address string) (*pgx.ConnConfig, error) {
 	if err != nil {
 		return nil, ErrDatabaseURL
 	}
-	if local(config.Host) || !fallsBack(config) {
+	if local(config) || !fallsBack(config) {
 		return config, nil
 	}
 	parsed, err := url.Parse(address)
@@ -107,11 +113,17 @@ func fallsBack(config *pgx.ConnConfig) bool {
 	return false
 }
 
-// local reports whether a host is this machine: a socket's directory or a
+// local reports whether all hosts are this machine: a socket's directory or a
 // loopback address.
-func local(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.HasPrefix(host, "/") || host == "localhost" || ip != nil && ip.IsLoopback()
+func local(config *pgx.ConnConfig) bool {
+	hosts := []string{config.Host}
+	for _, fallback := range config.Fallbacks {
+		hosts = append(hosts, fallback.Host)
+	}
+	return !slices.ContainsFunc(hosts, func(host string) bool {
+		ip := net.ParseIP(host)
+		return !strings.HasPrefix(host, "/") && host != "localhost" && (ip == nil || !ip.IsLoopback())
+	})
 }
 
 // placeOf names the database for messages.

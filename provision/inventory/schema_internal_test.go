@@ -1,11 +1,20 @@
 package inventory
 
 import (
+	"crypto/tls"
+	"database/sql"
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tbcert/tbcert/certs/secret"
+	"github.com/tbcert/tbcert/provision/inventory/postgrestest"
 )
 
 // What Open compares must be what the migrations say: the number of the last
@@ -63,4 +72,97 @@ func TestEveryConnectionIsSetUp(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What is true of one dialect's tables is true of the other's.
+func TestBothDialectsHaveTheSameTables(t *testing.T) {
+	t.Parallel()
+	lite, err := Open(t.Context(), filepath.Join(t.TempDir(), "inventory.db"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lite.Close()
+	post, err := OpenPostgres(t.Context(), secret.New(postgrestest.Start(t)), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer post.Close()
+	columns := func(s *Store, query string) []string {
+		t.Helper()
+		var found []string
+		err := s.read(t.Context(), selection{query, nil}, func(rows *sql.Rows) error {
+			var table, column, kind string
+			err := rows.Scan(&table, &column, &kind)
+			found = append(found, table+"."+column+" "+kind)
+			return err
+		})
+		if err != nil || len(found) < 40 {
+			t.Fatal(found, err)
+		}
+		slices.Sort(found)
+		return found
+	}
+	want := columns(lite, `
+		SELECT t.name, c.name, replace(replace(lower(c.type), 'integer', 'bigint'), 'blob', 'bytea') || iif(c.pk > 0, ' key ' || c.pk, '')
+		FROM sqlite_schema t, pragma_table_info(t.name) c
+		WHERE t.type = 'table' AND t.name NOT LIKE 'goose%' AND t.name NOT LIKE 'sqlite%' AND c."notnull"`)
+	got := columns(post, `
+		SELECT c.table_name, c.column_name, c.data_type || coalesce(' key ' || k.ordinal_position, '')
+		FROM information_schema.columns c
+		LEFT JOIN information_schema.key_column_usage k ON k.table_schema = c.table_schema AND k.table_name = c.table_name
+			AND k.column_name = c.column_name AND k.constraint_name = c.table_name || '_pkey'
+		WHERE c.table_schema = 'tbcert' AND c.table_name <> 'tbcert_schema' AND c.is_nullable = 'NO'`)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("columns (-sqlite +postgres):\n%s", diff)
+	}
+}
+
+// A connection to another machine never falls back to plain.
+func TestAddressesAreEncrypted(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"postgres://u@db.example.com/x":                            "verified",
+		"postgres://u@db.example.com/x?sslmode=prefer":             "verified",
+		"postgres://u@db.example.com/x?sslmode=allow":              "verified",
+		"host=db.example.com dbname=x":                             "verified",
+		"host=db.example.com dbname=x sslmode=prefer":              "verified",
+		"postgres://u@db.example.com/x?sslmode=verify-full":        "verified",
+		"postgres://u@10.0.0.1,db.example.com/x":                   "verified",
+		"postgres://u@localhost,db.example.com/x":                  "verified",
+		"postgres://u@db.example.com/x?sslmode=require":            "encrypted",
+		"postgres://u@db.example.com/x?sslmode=disable":            "plain",
+		"postgres://u@127.0.0.1/x":                                 "either",
+		"postgres://u@/x?host=/var/run/postgresql":                 "plain",
+		"postgres://u@localhost/x?sslmode=verify-full":             "verified",
+		"host=/var/run/postgresql dbname=x password=' sslmode=x '": "plain",
+	} {
+		config, err := parseAddress(address)
+		if err != nil {
+			t.Errorf("%s: %v", address, err)
+			continue
+		}
+		if got := safety(config); got != want {
+			t.Errorf("%s is %s, want %s", address, got, want)
+		}
+	}
+}
+
+func safety(config *pgx.ConnConfig) string {
+	one := func(c *tls.Config) string {
+		switch {
+		case c == nil:
+			return "plain"
+		case c.InsecureSkipVerify:
+			return "encrypted"
+		default:
+			return "verified"
+		}
+	}
+	found := one(config.TLSConfig)
+	for _, fallback := range config.Fallbacks {
+		if one(fallback.TLSConfig) != found {
+			return "either"
+		}
+	}
+	return found
 }

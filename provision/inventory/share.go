@@ -95,7 +95,11 @@ func (s *Store) Share(ctx context.Context, work Work, spool *Spool) (*Shared, er
 		if err := shared.load(ctx, tx, spool); err != nil {
 			return err
 		}
-		return s.forgetJobs(ctx, tx)
+		if err := s.forgetJobs(ctx, tx); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `ANALYZE job_rows`) // else the first leases look at all rows
+		return err
 	})
 	if err != nil {
 		return nil, err

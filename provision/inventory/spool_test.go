@@ -142,14 +142,3 @@ func TestSpoolNeedsItsDirectory(t *testing.T) {
 		t.Errorf("the error is %v", err)
 	}
 }
-
-func BenchmarkSpool(b *testing.B) {
-	s := newSpool(b, b.TempDir())
-	line := 0
-	for b.Loop() {
-		line++
-		if err := s.Add(b.Context(), row(line, fmt.Sprintf("token-%d", line))); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

@@ -39,7 +39,10 @@ func Open(ctx context.Context, path string, options Options) (*Store, error) {
 		"_txlock":       {"immediate"},
 		"_defensive":    {"true"},
 		"_dqs":          {"false"},
-		"_pragma":       {"wal_autocheckpoint(4000)"}, // pages: fewer, larger ones write less
+		"_pragma": {
+			"wal_autocheckpoint(4000)", // pages; fewer, larger ones write less
+			"temp_store(memory)",       // of what undoes a statement that fails
+		},
 	}))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
@@ -122,7 +125,9 @@ func (s *Store) scrub(ctx context.Context) error {
 	if s.shared() {
 		return nil
 	}
-	if _, err := s.db.ExecContext(ctx, "VACUUM; PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+	// The copy that VACUUM makes is not for the memory.
+	const statements = "PRAGMA temp_store = FILE; VACUUM; PRAGMA temp_store = MEMORY; PRAGMA wal_checkpoint(TRUNCATE)"
+	if _, err := s.db.ExecContext(ctx, statements); err != nil {
 		return fmt.Errorf("clean %s of plain secrets: %w", s.where, err)
 	}
 	return nil
