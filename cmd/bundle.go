@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"strings"
 
 	"github.com/tbcert/tbcert/certs"
+	"github.com/tbcert/tbcert/certs/secret"
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
 	"github.com/tbcert/tbcert/provision"
+	"github.com/tbcert/tbcert/thingsboard/device"
 	"github.com/tbcert/tbcert/verify"
 )
 
@@ -43,12 +44,15 @@ func (o *verifyOptions) bundleTarget(ws *workspace.Workspace, base verify.Target
 	if err != nil {
 		return target, fmt.Errorf("%s: %w", ws.Path(dir), err)
 	}
-	token, err := ws.ReadSecret(path.Join(dir, info.Files.Token))
+	credential, err := readCredential(ws, dir, info.Files)
 	if err != nil {
 		return target, err
 	}
-	if target.Login.Username, err = provision.ParseToken(strings.TrimRight(string(token), "\r\n")); err != nil {
-		return target, fmt.Errorf("%s: %w", ws.Path(path.Join(dir, info.Files.Token)), err)
+	if o.plain && credential.Kind == provision.CredentialX509 {
+		return target, fmt.Errorf("device %q has a certificate, and --plain has no TLS to show it in", name)
+	}
+	if err := connectWith(&target.Target, credential); err != nil {
+		return target, fmt.Errorf("%s: %w", ws.Path(dir), err)
 	}
 	o.connectAs(&target, info)
 	if o.plain || o.caFile != "" {
@@ -57,6 +61,48 @@ func (o *verifyOptions) bundleTarget(ws *workspace.Workspace, base verify.Target
 	target.RootsName = ws.Path(path.Join(dir, info.Files.Root))
 	target.Roots, err = bundleRoots(ws, path.Join(dir, info.Files.Root))
 	return target, err
+}
+
+// readCredential reads the credential of a bundle, from the files that it names.
+func readCredential(ws *workspace.Workspace, dir string, needed provision.Files) (provision.Credential, error) {
+	var files []provision.File
+	for _, name := range []string{needed.Token, needed.ClientID, needed.Username, needed.Password, needed.Certificate, needed.Key} {
+		if name == "" {
+			continue
+		}
+		read := ws.ReadSecret
+		if name == needed.Certificate {
+			read = ws.Read
+		}
+		data, err := read(path.Join(dir, name))
+		if err != nil {
+			return provision.Credential{}, err
+		}
+		files = append(files, provision.File{Name: name, Data: data})
+	}
+	credential := provision.CredentialOf(files)
+	if !credential.Made() {
+		return credential, fmt.Errorf("%s holds no credential that can be used: tbcert provision writes the bundle again", ws.Path(dir))
+	}
+	return credential, nil
+}
+
+// connectWith makes a target one that connects with a credential.
+func connectWith(target *verify.Target, credential provision.Credential) error {
+	switch credential.Kind {
+	case provision.CredentialX509:
+		if credential.Key.IsZero() {
+			return errors.New("the key of its certificate is not here, because the device made it itself: verify with --cert and --key where the key is")
+		}
+		certificate, err := keyPair([]byte(credential.Key.Reveal()), credential.Chain, secret.Text{})
+		target.ClientCertificate = certificate
+		return err
+	case provision.CredentialBasic:
+		target.Login = device.Login{ClientID: credential.ClientID.Reveal(), Username: credential.Username, Password: credential.Password}
+	default:
+		target.Login.Username = credential.Token
+	}
+	return nil
 }
 
 // connectAs takes host and port from a bundle, unless flags say otherwise.

@@ -1,126 +1,113 @@
 package cmd
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/tbcert/tbcert/certs"
 	"github.com/tbcert/tbcert/certs/secret"
-	"github.com/tbcert/tbcert/cmd/internal/site"
+	"github.com/tbcert/tbcert/cmd/internal/settings"
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
 	"github.com/tbcert/tbcert/provision"
 	"github.com/tbcert/tbcert/provision/inventory"
 )
 
 type provisionOptions struct {
+	fleetOptions
 	from       string
 	credential string
 	given      string
 	tokenFile  string
+	csr        string
 	profile    string
-	jobs       int
-	dryRun     bool
-	server     serverOptions
+	repair     bool
+
+	kindGiven bool // --credential stands on the command line
 }
 
 func (o *provisionOptions) addFlags(flags *pflag.FlagSet) {
-	flags.StringVar(&o.from, "from", "", "CSV file with the devices (- is stdin): columns name, and optionally token, label, profile")
-	flags.StringVar(&o.credential, "credential", string(provision.CredentialToken), "kind of credential: token, basic or x509")
+	flags.StringVar(&o.from, "from", "", "file with the devices: CSV, JSON, NDJSON or YAML, by its extension (- is stdin)")
+	flags.StringVar(&o.credential, "credential", string(provision.CredentialToken), "kind of credential of new devices: token, basic or x509")
 	flags.StringVar(&o.given, "token", "", "the token that the one device must have; a file keeps it out of the shell's history")
 	flags.StringVar(&o.tokenFile, "token-file", "", "file with the token that the one device must have")
+	flags.StringVar(&o.csr, "csr", "", "file with the certificate request (PKCS#10) of the one device, whose key never leaves it")
 	flags.StringVar(&o.profile, "profile", "", "device profile in ThingsBoard (default: the tenant's)")
-	flags.IntVar(&o.jobs, "jobs", provision.DefaultJobs, "devices registered at once")
-	flags.BoolVar(&o.dryRun, "dry-run", false, "tell what would be done, and do nothing")
-	o.server.addFlags(flags)
+	flags.BoolVar(&o.repair, "repair", false, "write bundles again from the record, of the named devices or of all")
+	o.fleetOptions.addFlags(flags)
+	o.server.addProvisionFlags(flags)
 }
+
+const provisionLong = `Register devices and write for each devices/NAME/ with ca-root.pem and its credential.
+
+Credentials are access tokens, MQTT basic (client id, user name, password) or X.509 certificates of the
+device CA. With the registrar offline (the default without --url) nothing is called, and
+thingsboard-import.csv is written for ThingsBoard's own import. With thingsboard a device is created by
+the REST API, or adopted with the credential it has. With mqtt it is created by ThingsBoard's device
+provisioning. The login for REST is --user with TBCERT_PASSWORD or --password-file, or an API key in
+TBCERT_API_KEY or --api-key-file.
+
+A file is read and checked as a whole before anything is done. Its columns are name, and where wanted
+label, profile, credential, token, client_id, username, password, csr, customer, description, gateway
+and server:KEY or shared:KEY for attributes; a file for ThingsBoard's own import is one, too.
+
+Interrupted and run again, it goes on where it was: no device twice, no token lost. Several machines
+that run the same command with one --inventory share the work. Exit code 3 says that some devices
+failed; they are listed, and stand in provision-failed.ndjson, which --from takes.`
 
 func newProvision(a *app) *cobra.Command {
 	options := &provisionOptions{}
 	command := &cobra.Command{
 		Use:   "provision [NAME…]",
 		Short: "Register devices and write each its bundle",
-		Long: `Register devices and write for each devices/NAME/ with ca-root.pem and its token.
-
-With the registrar offline (the default without --url) tokens are made here, and
-thingsboard-import.csv is written for ThingsBoard's own import. With the registrar thingsboard a
-device is created by ThingsBoard's REST API, or adopted with the token it has. The login is --user
-with TBCERT_PASSWORD or --password-file, or an API key in TBCERT_API_KEY or --api-key-file.
-
-Interrupted and run again, it goes on where it was: no device twice, no token lost. Exit code 3
-says that some devices failed; they are listed.`,
+		Long:  provisionLong,
 		Example: `  tbcert provision meter-1 meter-2
   tbcert provision --from devices.csv
-  tbcert provision --from devices.csv --url https://tb.example.com --user tenant@example.com --password-file tenant.pass`,
+  tbcert provision --from devices.csv --credential x509
+  tbcert provision --from devices.csv --url https://tb.example.com --user tenant@example.com --password-file tenant.pass
+  tbcert provision --repair`,
 	}
 	options.addFlags(command.Flags())
 	command.RunE = a.run(func(command *cobra.Command, args []string) error { return runProvision(command, a, options, args) })
 	return command
 }
 
-func runProvision(command *cobra.Command, a *app, options *provisionOptions, names []string) error {
-	ctx, ws := command.Context(), a.workspace()
-	s, err := a.loadSite(ws)
+func runProvision(command *cobra.Command, a *app, options *provisionOptions, names []string) (err error) {
+	ctx := command.Context()
+	options.kindGiven = command.Flags().Changed("credential")
+	var registrar provision.Registrar
+	f, err := a.fleet(command, &options.fleetOptions, func(f *fleet) (err error) {
+		if err := options.check(names); err != nil {
+			return err
+		}
+		registrar, err = options.server.registrar(f)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	if err := a.resolve(command, s.Settings.Values()); err != nil {
-		return err
-	}
-	devices, err := options.devices(a, names)
-	if err != nil {
-		return invalid(err)
-	}
-	source, err := provision.NewList(devices)
-	if err != nil {
-		return invalid(err)
-	}
-	registrar, err := options.server.registrar(a, s)
-	if err != nil {
-		return invalid(err)
-	}
-	unlock, err := a.lock(ctx, ws)
+	defer func() { err = errors.Join(err, f.close()) }()
+	devices, err := options.source(ctx, f, registrar, names)
 	if err != nil {
 		return err
 	}
-	defer unlock()
-	batch := &provision.Batch{
-		Onboarder: provision.Onboarder{
-			Site: siteOf(s), Registrar: registrar, Inventory: inventory.Empty{}, Shelf: shelf{ws}, Now: a.process.Now,
-		},
-		Jobs: options.jobs, DryRun: options.dryRun,
-	}
-	there, err := ws.Exists(workspace.InventoryFile)
-	if err != nil {
+	defer func() { err = errors.Join(err, devices.close()) }()
+	if err := options.share(ctx, f, registrar, devices); err != nil {
 		return err
 	}
-	if options.dryRun && !there {
-		return a.provision(command, batch, source, nil)
-	}
-	store, err := inventory.Open(ctx, ws.Path(workspace.InventoryFile))
-	if err != nil {
-		return unfitInventory(err)
-	}
-	batch.Inventory = store
-	err = a.provision(command, batch, source, func() error { return writeImport(ctx, ws, store) })
-	return errors.Join(err, store.Close())
-}
-
-// unfitInventory marks an inventory that must not be used as it is: others can
-// read it, it is not ours, or a newer tbcert wrote it.
-func unfitInventory(err error) error {
-	var mode *inventory.ModeError
-	if errors.As(err, &mode) || errors.Is(err, inventory.ErrForeign) || errors.Is(err, inventory.ErrNewer) {
+	batch := &provision.Batch{Onboarder: f.onboarder(registrar, nil), Jobs: options.jobs, DryRun: options.dryRun, Repair: options.repair}
+	if batch.Kind, err = provision.ParseCredentialKind(options.credential); err != nil {
 		return invalid(err)
 	}
-	return err
+	if devices.certificates || (batch.Kind == provision.CredentialX509 && !options.repair) {
+		if batch.Issuer, err = f.issuer(ctx); err != nil {
+			return invalid(err)
+		}
+	}
+	return f.provision(command, batch, devices)
 }
 
 // check refuses flags that make no sense together.
@@ -128,53 +115,87 @@ func (o *provisionOptions) check(names []string) error {
 	if _, err := provision.ParseCredentialKind(o.credential); err != nil {
 		return fmt.Errorf("--credential: %w", err)
 	}
+	one := o.given != "" || o.tokenFile != "" || o.csr != ""
 	switch {
-	case o.jobs < 1 || o.jobs > maxJobs:
-		return fmt.Errorf("--jobs %d is not between 1 and %d", o.jobs, maxJobs)
+	case o.repair && (o.from != "" || one):
+		return errors.New("--repair works from the record: name devices, or none for all")
+	case o.repair:
+		return nil
 	case (o.from == "") == (len(names) == 0):
 		return errors.New("name the devices, or the file that does with --from (one of the two)")
+	case one && (len(names) != 1 || o.from != ""):
+		return errors.New("a token or a request can be given for one device only; for many, put them into the file that --from reads")
+	case o.csr != "" && (o.given != "" || o.tokenFile != ""):
+		return errors.New("--csr is for a certificate, and --token for a token: a device has one credential")
 	default:
 		return nil
 	}
 }
 
-// devices reads which devices are asked for, from names or a file.
-func (o *provisionOptions) devices(a *app, names []string) ([]provision.Device, error) {
-	if err := o.check(names); err != nil {
-		return nil, err
-	}
-	devices, err := o.read(a, names)
-	if err != nil {
-		return nil, err
-	}
-	token, err := o.token()
-	if err != nil {
-		return nil, err
-	}
-	if !token.IsZero() && (len(devices) != 1 || o.from != "") {
-		return nil, errors.New("a token can be given for one device only; for many, put them into the file that --from reads")
-	}
-	for i := range devices {
-		if !token.IsZero() {
-			devices[i].Credential = provision.TokenCredential(token)
-		}
-		devices[i].Profile = cmp.Or(devices[i].Profile, o.profile)
-	}
-	return devices, nil
+// A deviceSource is the devices of a run.
+type deviceSource struct {
+	provision.Source
+	certificates bool         // certificates will have to be made
+	shared       bool         // other machines take from it, too
+	close        func() error // drops what the source keeps
 }
 
-func (o *provisionOptions) read(a *app, names []string) ([]provision.Device, error) {
-	if o.from == "" {
-		return provision.DevicesFromNames(names)
+// source is the devices that are asked for: by name, in a file, or on record.
+func (o *provisionOptions) source(ctx context.Context, f *fleet, registrar provision.Registrar, names []string) (*deviceSource, error) {
+	nothing := func() error { return nil }
+	if o.from != "" {
+		return o.file(ctx, f, registrar)
 	}
-	if o.from == "-" {
-		return provision.ReadManifest(a.process.In, "stdin")
+	if o.repair && len(names) == 0 {
+		if err := f.open(ctx); err != nil {
+			return nil, err
+		}
+		all, err := f.recorded(ctx, func(r provision.Record) bool {
+			return r.State == provision.StatePending || r.State == provision.StateRegistered
+		})
+		if err != nil {
+			return nil, err
+		}
+		return &deviceSource{Source: all, close: all.Close}, nil
 	}
-	data, err := workspace.ReadInput(o.from, false)
+	devices, err := provision.DevicesFromNames(names)
 	if err != nil {
-		return nil, fmt.Errorf("--from: %w", err)
+		return nil, invalid(err)
 	}
-	return provision.ReadManifest(bytes.NewReader(data), o.from)
+	credential, err := o.wish()
+	if err != nil {
+		return nil, invalid(err)
+	}
+	for i := range devices {
+		devices[i].Credential, devices[i].Profile = credential, o.profile
+		if o.repair {
+			devices[i].Credential = provision.Credential{}
+		}
+		if err := checkFor(registrar, devices[i]); err != nil {
+			return nil, invalid(err)
+		}
+	}
+	list, err := provision.NewList(devices)
+	return &deviceSource{Source: list, close: nothing, certificates: credential.Kind == provision.CredentialX509}, invalid(err)
+}
+
+// wish is the credential that the flags ask for.
+func (o *provisionOptions) wish() (provision.Credential, error) {
+	if o.csr != "" {
+		request, err := workspace.ReadInput(o.csr, false)
+		if err != nil {
+			return provision.Credential{}, fmt.Errorf("--csr: %w", err)
+		}
+		return provision.Credential{Kind: provision.CredentialX509, Request: request}, nil
+	}
+	token, err := o.token()
+	if err != nil || !token.IsZero() {
+		return provision.TokenCredential(token), err
+	}
+	if o.kindGiven {
+		return provision.Credential{Kind: provision.CredentialKind(o.credential)}, nil
+	}
+	return provision.Credential{}, nil
 }
 
 // token is the token that the one device must have, if one is given. It never
@@ -188,26 +209,105 @@ func (o *provisionOptions) token() (secret.Text, error) {
 	return provision.ParseToken(token.Reveal())
 }
 
-// siteOf is what bundles say of a site.
-func siteOf(s *site.Site) provision.Site {
-	wanted := s.Settings.WithDefaults()
-	result := provision.Site{
-		Host: s.Host(), MQTTPort: wanted.MQTTPort, MQTTSPort: wanted.MQTTSPort,
-		RootPEM: certs.EncodeCertificates(s.Anchors()...),
+// file reads the file as a whole into a spool.
+func (o *provisionOptions) file(ctx context.Context, f *fleet, registrar provision.Registrar) (*deviceSource, error) {
+	in, name, closeIn, err := o.input(f.app)
+	if err != nil {
+		return nil, invalid(fmt.Errorf("--from: %w", err))
 	}
-	for _, root := range s.Anchors() {
-		result.Roots = append(result.Roots, provision.Root{Fingerprint: certs.Fingerprint(root), NotAfter: root.NotAfter.UTC().Truncate(time.Second)})
+	defer closeIn()
+	spool, err := inventory.NewSpool(ctx, f.scratchDir())
+	if err != nil {
+		return nil, err
 	}
-	return result
+	wishes := &wishes{Spool: spool, options: o, registrar: registrar}
+	source := &deviceSource{Source: spool, close: spool.Close}
+	if err := provision.ReadManifest(ctx, in, name, provision.FormatOf(o.from), wishes); err != nil {
+		return nil, invalid(errors.Join(err, spool.Close()))
+	}
+	source.certificates = wishes.certificates
+	return source, nil
+}
+
+// share opens the inventory, and takes the devices from there when they are a
+// file's and other machines take from it, too.
+func (o *provisionOptions) share(ctx context.Context, f *fleet, registrar provision.Registrar, devices *deviceSource) error {
+	if err := f.open(ctx); err != nil {
+		return err
+	}
+	spool, isFile := devices.Source.(*inventory.Spool)
+	if !isFile || !f.shared() || o.dryRun {
+		return nil
+	}
+	shared, err := f.store.Share(ctx, inventory.Work{
+		Kind: "provision " + o.credential, Registrar: registrar.Kind(), Host: settings.MachineHosts()[0],
+	}, spool)
+	if err != nil {
+		return err
+	}
+	devices.Source, devices.shared = shared, true
+	devices.close = func() error { return errors.Join(shared.Release(context.WithoutCancel(ctx)), spool.Close()) }
+	return nil
+}
+
+func (o *provisionOptions) input(a *app) (in io.Reader, name string, closeIn func(), err error) {
+	if o.from == "-" {
+		return a.process.In, "stdin", func() {}, nil
+	}
+	file, err := workspace.OpenInput(o.from)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	return file, o.from, func() { _ = file.Close() }, nil // it was read only
+}
+
+// wishes puts into each row of a file what the flags say for all, and looks
+// whether the registrar can do it.
+type wishes struct {
+	provision.Spool
+	options      *provisionOptions
+	registrar    provision.Registrar
+	certificates bool
+}
+
+func (w *wishes) Add(ctx context.Context, row provision.Row) error {
+	if row.Device.Credential.IsZero() && w.options.kindGiven {
+		row.Device.Credential.Kind = provision.CredentialKind(w.options.credential)
+	}
+	if row.Device.Profile == "" {
+		row.Device.Profile = w.options.profile
+	}
+	if c := row.Device.Credential; c.Kind == provision.CredentialX509 && !c.Made() {
+		w.certificates = true
+	}
+	if err := checkFor(w.registrar, row.Device); err != nil {
+		return &provision.RowProblem{Problem: err.Error()}
+	}
+	return w.Spool.Add(ctx, row)
+}
+
+// checkFor says what a registrar cannot do for a device.
+func checkFor(registrar provision.Registrar, device provision.Device) error {
+	if checker, ok := registrar.(interface{ Check(provision.Device) error }); ok {
+		return checker.Check(device)
+	}
+	return nil
+}
+
+// recorded is a source of the devices on record that match.
+func (f *fleet) recorded(ctx context.Context, matches func(provision.Record) bool) (*provision.Recorded, error) {
+	all := func(func(provision.Record, error) bool) {}
+	if f.store != nil {
+		all = f.store.All(ctx)
+	}
+	return provision.NewRecorded(ctx, all, matches)
 }
 
 // writeImport writes the file that ThingsBoard imports: every device that was
 // registered offline.
-func writeImport(ctx context.Context, ws *workspace.Workspace, store *inventory.SQLite) error {
-	var text bytes.Buffer
-	if err := provision.WriteImport(io.Writer(&text), store.All(ctx)); err != nil {
-		return err
-	}
-	_, err := ws.Commit(workspace.File{Name: workspace.ImportFile, Data: text.Bytes(), Secret: true})
+func (f *fleet) writeImport(ctx context.Context) error {
+	_, err := f.ws.Commit(workspace.File{Name: workspace.ImportFile, Secret: true, Write: func(out io.Writer) error {
+		return provision.WriteImport(out, f.store.All(ctx))
+	}})
 	return err
 }

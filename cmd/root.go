@@ -50,6 +50,8 @@ const rootLong = `tbcert gives a self-hosted ThingsBoard its MQTTS and its devic
   tbcert init --host tb.example.com    the CA, the server certificate, ThingsBoard's settings
   tbcert provision meter-1 meter-2     for each device: ca-root.pem and its token
   tbcert verify --token-file FILE      publish a test message over 8883, and explain what fails
+  tbcert rotate meter-1 --verify       a new token or certificate
+  tbcert revoke meter-1                the device is lost: let it in no more
 
 Results go to stdout, everything else to stderr. A flag comes before an environment variable
 (TBCERT_HOST for --host, and so on), that before tbcert.yaml, that before the default.
@@ -81,7 +83,7 @@ func newRoot(a *app) *cobra.Command {
 	flags.BoolVarP(&a.global.verbose, "verbose", "v", false, "tell more, such as where each setting comes from")
 	flags.BoolVar(&a.global.yes, "yes", false, "answer yes to every question")
 	for _, command := range []func(*app) *cobra.Command{
-		newInit, newProvision, newVerify, newStatus, newInspect, newSandbox, newDemo, newMan, newVersion, newEnvironment,
+		newInit, newProvision, newVerify, newRotate, newRevoke, newStatus, newInspect, newSandbox, newDemo, newMan, newVersion, newEnvironment,
 	} {
 		root.AddCommand(command(a))
 	}

@@ -1,10 +1,16 @@
 package cmd
 
 import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
+	"strconv"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -12,47 +18,118 @@ import (
 	"github.com/tbcert/tbcert/cmd/internal/settings"
 	"github.com/tbcert/tbcert/cmd/internal/site"
 	"github.com/tbcert/tbcert/provision"
+	"github.com/tbcert/tbcert/thingsboard/device"
 	"github.com/tbcert/tbcert/thingsboard/rest"
 )
 
 // maxJobs bounds what a user may ask for at once.
 const maxJobs = 1024
 
-// serverOptions say how to reach ThingsBoard's REST API.
+// serverOptions say how to reach ThingsBoard, and what for.
 type serverOptions struct {
 	registrarName string
 	url           string
 	user          string
 	passwordFile  string
 	apiKeyFile    string
+	callTimeout   time.Duration
+	byChain       string
+
+	provisionKey        string
+	provisionSecretFile string
+	serverMade          bool
 }
 
 func (o *serverOptions) addFlags(flags *pflag.FlagSet) {
-	flags.StringVar(&o.registrarName, "registrar", "", "where devices are registered: offline or thingsboard\n(default: thingsboard when there is a --url)")
+	flags.StringVar(&o.registrarName, "registrar", "", "where devices are registered: offline, thingsboard or mqtt\n(default: thingsboard when there is a --url)")
 	flags.StringVar(&o.url, "url", "", "ThingsBoard's web address, such as https://tb.example.com")
 	flags.StringVar(&o.user, "user", "", "ThingsBoard user, a tenant administrator")
 	flags.StringVar(&o.passwordFile, "password-file", "", "file with the user's password (or TBCERT_PASSWORD)")
 	flags.StringVar(&o.apiKeyFile, "api-key-file", "", "file with an API key, ThingsBoard 4.3 and later (or TBCERT_API_KEY)")
+	flags.DurationVar(&o.callTimeout, "call-timeout", rest.DefaultTimeout, "patience with each call of ThingsBoard's REST API")
+}
+
+// addProvisionFlags adds what only provision takes.
+func (o *serverOptions) addProvisionFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&o.byChain, "by-chain", "", "device profile (made if need be) that lets in every device with a certificate of the device CA,\nso that no device has to be registered (with --credential x509 and --url)")
+	flags.StringVar(&o.provisionKey, "provision-key", "", "registrar mqtt: the profile's provision device key")
+	flags.StringVar(&o.provisionSecretFile, "provision-secret-file", "", "registrar mqtt: file with the profile's provision device secret\n(or TBCERT_PROVISION_SECRET)")
+	flags.BoolVar(&o.serverMade, "server-made", false, "registrar mqtt: let ThingsBoard make the tokens")
 }
 
 // registrar is the one that the options name.
-func (o *serverOptions) registrar(a *app, s *site.Site) (provision.Registrar, error) {
-	name := o.registrarName
-	if name == "" && o.url != "" {
-		name = string(provision.RegistrarThingsBoard)
+func (o *serverOptions) registrar(f *fleet) (provision.Changer, error) {
+	kind, err := o.kind()
+	if err != nil {
+		return nil, err
 	}
-	switch provision.RegistrarKind(name) {
-	case "", provision.RegistrarOffline:
-		return provision.Offline{}, nil
+	switch kind {
 	case provision.RegistrarThingsBoard:
-		client, err := o.client(a, s)
+		client, err := o.client(f.app, f.site)
 		if err != nil {
 			return nil, err
 		}
-		return &provision.ThingsBoard{Client: client}, nil
+		f.client = client
+		return &provision.ThingsBoard{Client: client, Chain: o.chain(f)}, nil
+	case provision.RegistrarMQTT:
+		return o.mqtt(f)
 	default:
-		return nil, fmt.Errorf("--registrar %s: the registrars are %v", name, settings.Registrars())
+		return provision.Offline{}, nil
 	}
+}
+
+// kind is the registrar that is meant.
+func (o *serverOptions) kind() (provision.RegistrarKind, error) {
+	kind := provision.RegistrarKind(o.registrarName)
+	switch {
+	case kind == "" && o.url != "":
+		kind = provision.RegistrarThingsBoard
+	case kind == "":
+		kind = provision.RegistrarOffline
+	case !slices.Contains(provision.RegistrarKinds(), kind):
+		return "", fmt.Errorf("--registrar %s: the registrars are %v", kind, provision.RegistrarKinds())
+	}
+	if o.byChain != "" && kind != provision.RegistrarThingsBoard {
+		return "", errors.New("--by-chain is for the registrar thingsboard: say --url, too")
+	}
+	return kind, nil
+}
+
+// chain is the profile that lets devices in by their CA; nil when none is asked
+// for.
+func (o *serverOptions) chain(f *fleet) *provision.ChainProfile {
+	if o.byChain == "" {
+		return nil
+	}
+	ca, _, _ := f.deviceCA()
+	return &provision.ChainProfile{Name: o.byChain, CA: ca}
+}
+
+// mqtt is the registrar for ThingsBoard's device provisioning. It connects as
+// devices do: over TLS, trusting the site's roots alone.
+func (o *serverOptions) mqtt(f *fleet) (provision.Changer, error) {
+	secretText, err := o.secret(f.app, "provision-secret", o.provisionSecretFile)
+	if err != nil {
+		return nil, err
+	}
+	if o.provisionKey == "" || secretText.IsZero() {
+		return nil, errors.New("device provisioning needs the profile's key and secret: give --provision-key, and --provision-secret-file FILE or TBCERT_PROVISION_SECRET")
+	}
+	wanted := f.site.Settings.WithDefaults()
+	address := net.JoinHostPort(f.site.Host(), strconv.Itoa(wanted.MQTTSPort))
+	roots := x509.NewCertPool()
+	for _, root := range f.site.Anchors() {
+		roots.AddCert(root)
+	}
+	registrar := &provision.MQTT{
+		Dial: func(ctx context.Context) (net.Conn, error) { return device.DialTLS(ctx, address, roots, nil) },
+		DialAs: func(ctx context.Context, certificate *tls.Certificate) (net.Conn, error) {
+			return device.DialTLS(ctx, address, roots, certificate)
+		},
+		Key: secret.New(o.provisionKey), Secret: secretText, ServerMade: o.serverMade, Sessions: f.options.jobs, Now: f.app.process.Now,
+	}
+	f.closers = append(f.closers, registrar.Close)
+	return registrar, nil
 }
 
 // client is a client of ThingsBoard's REST API that has not called yet. It
@@ -80,7 +157,7 @@ func (o *serverOptions) client(a *app, s *site.Site) (*rest.Client, error) {
 	}
 	return rest.New(rest.Config{
 		URL: o.url, Username: o.user, Password: password, APIKey: apiKey,
-		Roots: s.Anchors(), Now: a.process.Now,
+		Roots: s.Anchors(), Now: a.process.Now, Timeout: o.callTimeout, Concurrency: maxJobs,
 	})
 }
 

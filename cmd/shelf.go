@@ -2,9 +2,6 @@ package cmd
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
 	"path"
 
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
@@ -17,38 +14,27 @@ type shelf struct{ ws *workspace.Workspace }
 
 var _ provision.Shelf = shelf{}
 
-// bundleFiles are the files of a bundle that tbcert wrote and looks at.
-func bundleFiles() []string {
-	return []string{provision.RootFile, provision.TokenFile, provision.InfoFile, provision.ConnectFile}
-}
-
 func (s shelf) ReadBundle(_ context.Context, directory string) ([]provision.File, error) {
-	var files []provision.File
-	dir := path.Join(workspace.DevicesDir, directory)
-	if there, err := s.ws.Exists(dir); err != nil || !there {
-		return nil, errors.Join(err, fmt.Errorf("%s: %w", s.ws.Path(dir), fs.ErrNotExist))
+	read, err := s.ws.ReadFiles(path.Join(workspace.DevicesDir, directory), provision.BundleFiles())
+	if err != nil {
+		return nil, err
 	}
-	for _, name := range bundleFiles() {
-		file, err := s.ws.ReadFile(path.Join(dir, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, provision.File{Name: name, Data: file.Data, Secret: file.Secret, Executable: file.Executable})
+	files := make([]provision.File, len(read))
+	for i, file := range read {
+		files[i] = provision.File{Name: path.Base(file.Name), Data: file.Data, Secret: file.Secret, Executable: file.Executable}
 	}
 	return files, nil
 }
 
 func (s shelf) WriteBundles(_ context.Context, bundles []provision.Bundle) error {
-	files := make([]workspace.File, 0, len(bundles)*len(bundleFiles()))
+	files := make([]workspace.File, 0, len(bundles)*len(provision.BundleFiles()))
 	for _, bundle := range bundles {
+		dir := path.Join(workspace.DevicesDir, bundle.Directory)
 		for _, file := range bundle.Files {
-			files = append(files, workspace.File{
-				Name: path.Join(workspace.DevicesDir, bundle.Directory, file.Name),
-				Data: file.Data, Secret: file.Secret, Executable: file.Executable,
-			})
+			files = append(files, workspace.File{Name: dir + "/" + file.Name, Data: file.Data, Secret: file.Secret, Executable: file.Executable})
+		}
+		for _, name := range bundle.Remove {
+			files = append(files, workspace.File{Name: dir + "/" + name, Remove: true})
 		}
 	}
 	_, err := s.ws.Commit(files...)

@@ -55,7 +55,7 @@ func runStatus(command *cobra.Command, a *app) error {
 	if anchors := s.Anchors(); len(anchors) > 0 {
 		result.Fingerprint = certs.Fingerprint(anchors[0])
 	}
-	devices, findings, err := site.Bundles(ws, s)
+	devices, findings, err := site.Bundles(ws, s, a.process.Now())
 	if err != nil {
 		return err
 	}

@@ -249,16 +249,25 @@ func (o *verifyOptions) clientCertificate(a *app) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--key: %w", err)
 	}
-	signer, err := certs.ParseKey(key, settings.Secret(a.env, "passphrase"))
+	certificate, err := keyPair(key, chain, settings.Secret(a.env, "passphrase"))
 	if err != nil {
-		return nil, fmt.Errorf("--key: %s: %w", o.key, err)
+		return nil, fmt.Errorf("--cert %s, --key %s: %w", o.cert, o.key, err)
+	}
+	return certificate, nil
+}
+
+// keyPair makes a client certificate of a key and a chain in PEM.
+func keyPair(key, chain []byte, passphrase secret.Text) (*tls.Certificate, error) {
+	signer, err := certs.ParseKey(key, passphrase)
+	if err != nil {
+		return nil, fmt.Errorf("the key: %w", err)
 	}
 	parsed, err := certs.ParseCertificates(chain)
 	if err != nil {
-		return nil, fmt.Errorf("--cert: %s: %w", o.cert, err)
+		return nil, fmt.Errorf("the certificate: %w", err)
 	}
 	if !certs.KeyFits(signer, parsed[0]) {
-		return nil, fmt.Errorf("--key: %s does not belong to the certificate in %s", o.key, o.cert)
+		return nil, certs.ErrKeyMismatch
 	}
 	certificate := &tls.Certificate{PrivateKey: signer, Leaf: parsed[0]}
 	for _, cert := range parsed {

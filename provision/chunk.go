@@ -98,6 +98,7 @@ func (r *run) permit(ctx context.Context) adaptivelimiter.Permit {
 func (r *run) registerItem(ctx context.Context, it *item) {
 	got, err := r.Registrar.Register(ctx, *it.order)
 	if err != nil {
+		it.refused = isRefused(err)
 		it.fail(err)
 		return
 	}
@@ -109,6 +110,14 @@ func (r *run) registerItem(ctx context.Context, it *item) {
 	if err := r.complete(it); err != nil {
 		it.fail(err)
 	}
+}
+
+// isRefused reports whether it is certain that a device was not registered by
+// this order, nor by one before, so that the next one has nothing to look for.
+func isRefused(err error) bool {
+	var inUse *CredentialInUseError
+	var unprovisioned *UnprovisionedError
+	return errors.As(err, &inUse) || (errors.As(err, &unprovisioned) && !unprovisioned.Doubt)
 }
 
 // consume commits the chunks, one after the other, and reports their items. It
@@ -145,6 +154,10 @@ func (r *run) commit(ctx context.Context, c *chunk) error {
 	var bundles []Bundle
 	for i := range c.items {
 		it := &c.items[i]
+		if it.refused {
+			it.next.State = StateRefused
+			records = append(records, r.stamped(it))
+		}
 		if it.left || it.failed() {
 			continue
 		}

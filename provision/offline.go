@@ -3,6 +3,7 @@ package provision
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"encoding/csv"
 	"encoding/json"
 	"encoding/pem"
@@ -136,7 +137,7 @@ func importFields(r Record) []string {
 	}
 	return []string{
 		r.Name, r.Profile, r.Label, r.Extra.Description, gateway,
-		r.Credential.Token.Reveal(), leafPEM(r.Credential.Chain),
+		r.Credential.Token.Reveal(), leafBase64(r.Credential.Chain),
 		r.Credential.ClientID.Reveal(), r.Credential.Username.Reveal(), r.Credential.Password.Reveal(),
 	}
 }
@@ -148,6 +149,16 @@ func leafPEM(chain []byte) string {
 		return ""
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: block.Bytes}))
+}
+
+// leafBase64 is the first certificate of a chain as ThingsBoard keeps it, in one
+// line (EncryptionUtil.certTrimNewLines).
+func leafBase64(chain []byte) string {
+	block, _ := pem.Decode(chain)
+	if block == nil {
+		return ""
+	}
+	return base64.StdEncoding.EncodeToString(block.Bytes)
 }
 
 // attributeHeadings name the columns of attributes, in a form that ReadManifest

@@ -23,6 +23,7 @@ type item struct {
 	credential Credential // of the bundle; zero while an order is open
 	bundle     *Bundle    // what to write; nil is nothing
 	left       bool       // the run ended before its turn
+	refused    bool       // it is certain that it was not registered
 	result     Result
 }
 
@@ -66,6 +67,8 @@ func (r *run) plan(it *item) error {
 	switch {
 	case !it.known:
 		return r.planNew(it, kind)
+	case it.record.State == StateRefused:
+		return r.planRefused(it, kind)
 	case it.record.State != StatePending && it.record.State != StateRegistered:
 		return &StateError{Device: it.device.Name, State: it.record.State, Since: it.record.Updated}
 	case it.record.Registrar == RegistrarOffline && kind != RegistrarOffline:
@@ -131,6 +134,22 @@ func (r *run) planMove(it *item, kind RegistrarKind) error {
 	return r.order(it, it.record.Credential)
 }
 
+// planRefused is for a device whose registration was refused: nothing of it is in
+// ThingsBoard. It keeps what was made for it.
+func (r *run) planRefused(it *item, kind RegistrarKind) error {
+	it.next = it.record
+	it.next.Registrar, it.next.State = kind, StatePending
+	wish := it.device.Credential
+	if has := it.record.Credential; has.Made() && has.fits(wish) {
+		it.orderWith(wish, has)
+	} else if err := r.order(it, wish); err != nil {
+		return err
+	}
+	it.order.Begun = false
+	it.next.Credential = kept(kind, it.order.Credential)
+	return nil
+}
+
 // planForeign is for a device of a registrar that is not at hand.
 func (r *run) planForeign(it *item) error {
 	has := it.record.Credential
@@ -147,14 +166,19 @@ func (r *run) planForeign(it *item) error {
 // planPending is for a device whose registration was interrupted.
 func (r *run) planPending(it *item) error {
 	it.next = it.record
-	required := it.device.Credential
-	if it.record.Credential.Made() {
-		required = it.record.Credential
-		if err := it.conflict(required, "in the inventory"); err != nil {
-			return err
-		}
+	has := it.record.Credential
+	if !has.Made() {
+		return r.order(it, it.device.Credential)
 	}
-	return r.order(it, required)
+	if err := it.conflict(has, "in the inventory"); err != nil {
+		return err
+	}
+	if it.record.Registrar == RegistrarMQTT {
+		// One that was made beforehand in ThingsBoard may have another.
+		it.orderWith(it.device.Credential, has)
+		return nil
+	}
+	return r.order(it, has)
 }
 
 // planRemote is for a device that is registered and whose credential, if its

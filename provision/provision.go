@@ -94,6 +94,8 @@ const (
 	// StatePending: its registration was begun; whether it happened is known to
 	// the registrar only.
 	StatePending State = "pending"
+	// StateRefused: its registration was refused, so that it has nothing.
+	StateRefused State = "refused"
 	// StateRegistered: it has the credential on record.
 	StateRegistered State = "registered"
 	// StateRotating: its credential is being changed to Record.Next; which of

@@ -47,6 +47,7 @@ type Summary struct {
 	Revoked   int
 	Failed    int
 	Left      int // not begun, because the run was interrupted or stopped
+	Elsewhere int // done by other machines, or by an earlier run of a job that is shared
 }
 
 func (s *Summary) count(action Action) {

@@ -128,7 +128,7 @@ func (r *Revocation) revoke(ctx context.Context, group []*revoked) error {
 		names = append(names, it.record.Name)
 		bundles = append(bundles, Bundle{
 			Device: it.record.Name, Directory: it.record.Directory,
-			Remove: append(credentialFiles(), ConnectFile, InfoFile),
+			Remove: BundleFiles(),
 		})
 	}
 	if len(names) == 0 {

@@ -2,8 +2,10 @@ package rest
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
-	"math/rand/v2"
+	"math"
 	"net"
 	"net/http"
 	"slices"
@@ -96,7 +98,9 @@ func backoff(failures int) time.Duration {
 // jitter spreads the callers that wait for the same, so that they do not come
 // back at one moment.
 func jitter(pause time.Duration) time.Duration {
-	return pause + time.Duration(rand.Int64N(int64(pause)/4+1)) //nolint:gosec // not a secret
+	var random [2]byte
+	_, _ = rand.Read(random[:]) // never fails
+	return pause + pause/4*time.Duration(binary.BigEndian.Uint16(random[:]))/math.MaxUint16
 }
 
 // waitForGate waits until calls are let through.

@@ -43,8 +43,10 @@ func (k Key) Env() string {
 func Keys() []Key {
 	return []Key{
 		{Name: "api-key", Usage: "ThingsBoard API key (4.3 and later)", Sensitive: true},
+		{Name: "device-days", Usage: "life of a device's certificate in days", InFile: true},
 		{Name: "dir", Usage: "the workspace"},
 		{Name: "host", Usage: "host names and addresses of the server, separated by commas", InFile: true},
+		{Name: "inventory", Usage: "PostgreSQL URL of an inventory that several machines share", InFile: true},
 		{Name: "key-type", Usage: "p256, p384, rsa2048, rsa3072, rsa4096 or ed25519", InFile: true},
 		{Name: "mqtt-port", Usage: "port of plain MQTT", InFile: true},
 		{Name: "mqtts-port", Usage: "port of MQTT over TLS", InFile: true},
@@ -52,7 +54,9 @@ func Keys() []Key {
 		{Name: "passphrase", Usage: "passphrase of the CA keys", Sensitive: true},
 		{Name: "password", Usage: "password of the ThingsBoard user", Sensitive: true},
 		{Name: "profile", Usage: "device profile in ThingsBoard", InFile: true},
-		{Name: "registrar", Usage: "where devices are registered: offline or thingsboard", InFile: true},
+		{Name: "provision-key", Usage: "provision device key of the profile, for the registrar mqtt", InFile: true},
+		{Name: "provision-secret", Usage: "provision device secret of the profile, for the registrar mqtt", Sensitive: true},
+		{Name: "registrar", Usage: "where devices are registered: offline, thingsboard or mqtt", InFile: true},
 		{Name: "root-years", Usage: "life of the root CA in years", InFile: true},
 		{Name: "server-days", Usage: "life of the server certificate in days", InFile: true},
 		{Name: "single-tier", Usage: "the root signs the server certificate itself", InFile: true},

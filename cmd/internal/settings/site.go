@@ -35,6 +35,9 @@ type Site struct {
 	URL          string   `yaml:"url"`
 	User         string   `yaml:"user"`
 	Profile      string   `yaml:"profile"`
+	Inventory    string   `yaml:"inventory"`
+	DeviceDays   int      `yaml:"device-days"`
+	ProvisionKey string   `yaml:"provision-key"`
 }
 
 // What a site gets when nothing else is said. The ports are IANA's for MQTT and
@@ -187,6 +190,9 @@ func (s Site) Values() map[string][]string {
 	set("url", s.URL, s.URL != "")
 	set("user", s.User, s.User != "")
 	set("profile", s.Profile, s.Profile != "")
+	set("inventory", s.Inventory, s.Inventory != "")
+	set("device-days", strconv.Itoa(s.DeviceDays), s.DeviceDays != 0)
+	set("provision-key", s.ProvisionKey, s.ProvisionKey != "")
 	return values
 }
 
@@ -196,7 +202,7 @@ func (s Site) Format() ([]byte, error) {
 		"$.host":        {yaml.HeadComment(" The server's names and addresses. The first is the one that devices use.", " After a change: tbcert init")},
 		"$.key-type":    {yaml.HeadComment(" Certificates.")},
 		"$.mqtt-port":   {yaml.HeadComment(" The ports that devices use.")},
-		"$.registrar":   {yaml.HeadComment(" Where devices are registered: offline (an import file is written) or thingsboard (with url and user).")},
+		"$.registrar":   {yaml.HeadComment(" Where devices are registered: offline (an import file is written), thingsboard (with url and user) or mqtt.")},
 		"$.single-tier": {yaml.HeadComment(" The root signs the server certificate itself.")},
 	}
 	data, err := yaml.MarshalWithOptions(s.ordered(), yaml.WithComment(comments), yaml.IndentSequence(true))
@@ -226,6 +232,9 @@ func (s Site) ordered() yaml.MapSlice {
 	add("url", s.URL, s.URL != "")
 	add("user", s.User, s.User != "")
 	add("profile", s.Profile, s.Profile != "")
+	add("inventory", s.Inventory, s.Inventory != "")
+	add("device-days", s.DeviceDays, s.DeviceDays != 0)
+	add("provision-key", s.ProvisionKey, s.ProvisionKey != "")
 	return values
 }
 

@@ -20,7 +20,7 @@ const (
 )
 
 // Registrars lists where devices can be registered.
-func Registrars() []string { return []string{"offline", "thingsboard"} }
+func Registrars() []string { return []string{"offline", "thingsboard", "mqtt"} }
 
 // Validate checks the values that flags, environment or file gave. Each fault
 // names the setting; all of them are told.
@@ -45,6 +45,8 @@ func (s Site) Validate() []SettingError {
 	check("$.mqtts-port", "mqtts-port", inRange(s.MQTTSPort, maxPort))
 	check("$.registrar", "registrar", oneOf(s.Registrar, Registrars()))
 	check("$.url", "url", CheckURL(s.URL))
+	check("$.inventory", "inventory", CheckInventory(s.Inventory, true))
+	check("$.device-days", "device-days", inRange(s.DeviceDays, maxDays))
 	check("$.org", "org", oneLine(s.Organization))
 	return faults
 }
@@ -101,6 +103,22 @@ func oneOf(value string, choices []string) error {
 func oneLine(value string) error {
 	if len(value) > 64 || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return fmt.Errorf("must be one line of at most 64 characters (RFC 5280, ub-organization-name)")
+	}
+	return nil
+}
+
+// CheckInventory accepts the URL of a PostgreSQL database. Where others could read
+// it, it holds no password. "" is a value that is not set.
+func CheckInventory(text string, seen bool) error {
+	if text == "" {
+		return nil
+	}
+	parsed, err := url.Parse(text)
+	if err != nil || (parsed.Scheme != "postgres" && parsed.Scheme != "postgresql") {
+		return fmt.Errorf("must be a PostgreSQL URL like postgres://tbcert@db.example.com/tbcert")
+	}
+	if _, has := parsed.User.Password(); seen && (has || parsed.Query().Has("password")) {
+		return fmt.Errorf("must hold no password, which others could read: set %sINVENTORY or PGPASSWORD in the environment, or use a .pgpass file", Prefix)
 	}
 	return nil
 }

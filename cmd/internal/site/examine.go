@@ -38,6 +38,7 @@ func Examine(ws *workspace.Workspace, s *Site, now time.Time) []Finding {
 	e.dates()
 	e.serverFits()
 	e.keyStore()
+	e.crl()
 	return e.findings
 }
 
@@ -191,38 +192,5 @@ func (e *examination) keyStore() {
 		e.found(workspace.ServerPKCS12, again, "it does not open with the password in %s", workspace.ServerConf)
 	case !bytes.Equal(held.Chain[0].Raw, e.site.Server[0].Raw):
 		e.found(workspace.ServerPKCS12, again, "it holds another certificate than %s", workspace.ServerPEM)
-	}
-}
-
-// Bundles looks at the bundles in devices/: whole, private, and with the roots
-// that the site has now. It gives how many there are.
-func Bundles(ws *workspace.Workspace, s *Site) (count int, findings []Finding, err error) {
-	names, err := ws.List(workspace.DevicesDir)
-	if err != nil {
-		return 0, nil, err
-	}
-	e := &examination{ws: ws, site: s}
-	roots := certs.EncodeCertificates(s.TrustRoots...)
-	for _, name := range names {
-		e.bundle(path.Join(workspace.DevicesDir, name), roots)
-	}
-	return len(names), e.findings, nil
-}
-
-func (e *examination) bundle(dir string, roots []byte) {
-	again := "run tbcert provision " + path.Base(dir) + ": it writes the bundle again"
-	for _, file := range []wantedFile{{"device.json", false}, {"token", true}} {
-		name := path.Join(dir, file.name)
-		mode, err := e.ws.Mode(name)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			e.found(name, again, "the file is missing")
-		case err == nil && file.secret && mode.Perm()&0o077 != 0:
-			e.found(name, "chmod 600 "+e.ws.Path(name), "it holds a token and others can read it (mode %04o)", mode.Perm())
-		}
-	}
-	held, err := e.ws.Read(path.Join(dir, workspace.RootFile))
-	if err != nil || !bytes.Equal(held, roots) {
-		e.found(path.Join(dir, workspace.RootFile), again, "it is not the same as the site's %s", workspace.RootFile)
 	}
 }

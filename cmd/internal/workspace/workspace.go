@@ -40,6 +40,8 @@ const (
 	DevicesDir     = "devices"
 	InventoryFile  = "inventory.db"
 	ImportFile     = "thingsboard-import.csv"
+	FailedFile     = "provision-failed.ndjson"
+	DeviceCRL      = "ca/device-ca.crl"
 	maxFileSize    = 64 << 20 // bytes; the import file of 500,000 devices has about 25 MiB
 	secretMode     = 0o600
 	publicMode     = 0o644
@@ -141,20 +143,70 @@ func (w *Workspace) ReadFile(name string) (File, error) {
 		return File{}, err
 	}
 	defer root.Close()
-	f, err := root.Open(name)
+	return w.readIn(root, "", name)
+}
+
+// ReadFiles reads those of the named files in a directory that are there, as
+// ReadFile does. A missing directory gives an error that is fs.ErrNotExist.
+func (w *Workspace) ReadFiles(dir string, names []string) ([]File, error) {
+	root, err := w.open()
 	if err != nil {
-		return File{}, w.named(name, err)
+		return nil, err
+	}
+	defer root.Close()
+	below, err := root.OpenRoot(dir)
+	if err != nil {
+		return nil, w.named(dir, err)
+	}
+	defer below.Close()
+	var files []File
+	for _, name := range names {
+		file, err := w.readIn(below, dir, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file)
+	}
+	return files, nil
+}
+
+// readIn reads a file of the directory dir that is open as below.
+func (w *Workspace) readIn(below *os.Root, dir, name string) (File, error) {
+	full := path.Join(dir, name)
+	f, err := below.Open(name)
+	if err != nil {
+		return File{}, w.named(full, err)
 	}
 	defer f.Close()
-	data, err := readAll(f, w.Path(name), false)
+	data, err := readAll(f, w.Path(full), false)
 	if err != nil {
 		return File{}, err
 	}
 	info, err := f.Stat()
 	if err != nil {
-		return File{}, w.named(name, err)
+		return File{}, w.named(full, err)
 	}
-	return File{Name: name, Data: data, Secret: !readableByOthers(info), Executable: info.Mode()&0o100 != 0}, nil
+	return File{Name: full, Data: data, Secret: !readableByOthers(info), Executable: info.Mode()&0o100 != 0}, nil
+}
+
+// OpenInput opens a file that the user named outside the workspace, to be read as
+// it goes.
+func OpenInput(name string) (io.ReadCloser, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && info.IsDir() {
+		err = fmt.Errorf("%s is a directory, not a file", name)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // ReadInput reads a file that the user named outside the workspace ("-" is not

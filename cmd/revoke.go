@@ -1,0 +1,212 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/tbcert/tbcert/certs"
+	"github.com/tbcert/tbcert/cmd/internal/workspace"
+	"github.com/tbcert/tbcert/provision"
+)
+
+type revokeOptions struct {
+	fleetOptions
+	reason  string
+	crlDays int
+	renew   bool
+
+	code int
+}
+
+// The life of a CRL in days.
+const (
+	defaultCRLDays = 30
+	maxCRLDays     = 3650
+)
+
+func (o *revokeOptions) addFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&o.reason, "reason", "unspecified", "why, as it stands in the CRL: unspecified, keyCompromise, affiliationChanged,\nsuperseded, cessationOfOperation or privilegeWithdrawn")
+	flags.IntVar(&o.crlDays, "crl-days", defaultCRLDays, "days until the CRL has to be made again")
+	flags.BoolVar(&o.renew, "crl", false, "make the CRL again, and revoke nothing")
+	o.fleetOptions.addFlags(flags)
+}
+
+const revokeLong = `Take the credentials of devices away, for a device that is lost or sold.
+
+In ThingsBoard the credential is replaced by one that nobody knows, which ends the device's session at
+once. All its certificates go on the device CA's list of revoked certificates, ca/device-ca.crl, for
+brokers and proxies that read one: ThingsBoard itself does not. The credential is taken out of its
+bundle, and the record stays. tbcert rotate gives a revoked device a new credential.
+
+A CRL has an end: brokers refuse everybody once it is over. tbcert revoke --crl makes it again.`
+
+func newRevoke(a *app) *cobra.Command {
+	options := &revokeOptions{}
+	command := &cobra.Command{
+		Use:   "revoke [DEVICE…]",
+		Short: "Take the credentials of devices away",
+		Long:  revokeLong,
+		Example: `  tbcert revoke meter-1 --reason keyCompromise
+  tbcert revoke --crl`,
+		ValidArgsFunction: a.completeDevices,
+	}
+	options.addFlags(command.Flags())
+	command.RunE = a.run(func(command *cobra.Command, args []string) error { return runRevoke(command, a, options, args) })
+	return command
+}
+
+func runRevoke(command *cobra.Command, a *app, options *revokeOptions, names []string) (err error) {
+	ctx := command.Context()
+	var changer provision.Changer
+	f, err := a.fleet(command, &options.fleetOptions, func(f *fleet) (err error) {
+		if err := options.check(names); err != nil {
+			return err
+		}
+		changer, err = options.server.registrar(f)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.close()) }()
+	if err := f.open(ctx); err != nil {
+		return err
+	}
+	publish, err := options.publisher(ctx, f)
+	if err != nil {
+		return invalid(err)
+	}
+	if options.renew {
+		if err := publish(ctx); err != nil {
+			return err
+		}
+		return f.app.tellCRL(command, f.ws.Path(workspace.DeviceCRL))
+	}
+	devices, err := provision.DevicesFromNames(names)
+	if err != nil {
+		return invalid(err)
+	}
+	list, err := provision.NewList(devices)
+	if err != nil {
+		return invalid(err)
+	}
+	if sure, err := f.confirmRevoke(ctx, options, len(devices)); err != nil || !sure {
+		return err
+	}
+	return f.revoke(command, &provision.Revocation{
+		Onboarder: f.onboarder(changer, nil), Changer: changer, Certs: f, Reason: options.code,
+		Publish: publish, Jobs: options.jobs, DryRun: options.dryRun,
+	}, list)
+}
+
+func (o *revokeOptions) check(names []string) (err error) {
+	switch {
+	case o.renew == (len(names) > 0):
+		return errors.New("name the devices, or say --crl to make the CRL again (one of the two)")
+	case o.crlDays < 1 || o.crlDays > maxCRLDays:
+		return fmt.Errorf("--crl-days %d is not between 1 and %d", o.crlDays, maxCRLDays)
+	}
+	if o.code, err = certs.ParseReason(o.reason); err != nil {
+		return fmt.Errorf("--reason: %w", err)
+	}
+	_, err = provision.DevicesFromNames(names)
+	return err
+}
+
+// publisher makes the CRL. It needs the device CA's key, which is asked for
+// before anything is changed; a device CA whose key was never here signs none.
+func (o *revokeOptions) publisher(ctx context.Context, f *fleet) (func(context.Context) error, error) {
+	if o.dryRun || f.store == nil {
+		return func(context.Context) error { return nil }, nil
+	}
+	authority, err := f.authority(ctx)
+	if errors.Is(err, fs.ErrNotExist) && !o.renew {
+		f.app.ui.Warn("the device CA's key is not here, so no CRL is made: %v", err)
+		return func(context.Context) error { return nil }, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error { return f.writeCRL(ctx, authority, o.crlDays) }, nil
+}
+
+// writeCRL signs the list of all revoked certificates that have not expired.
+func (f *fleet) writeCRL(ctx context.Context, authority *certs.Authority, days int) error {
+	number, err := f.store.NextCRLNumber(ctx)
+	if err != nil {
+		return err
+	}
+	profile := certs.CRLProfile{Number: big.NewInt(number), Days: days}
+	for entry, err := range f.store.Revoked(ctx) {
+		if err != nil {
+			return err
+		}
+		serial, ok := new(big.Int).SetString(entry.Serial, 16)
+		if !ok || entry.NotAfter.Before(f.app.process.Now()) {
+			continue // an expired certificate is refused for that (RFC 5280, 3.3)
+		}
+		profile.Revoked = append(profile.Revoked, certs.RevokedCertificate{Serial: serial, Time: entry.Revoked, Reason: entry.Reason})
+	}
+	crl, err := authority.NewCRL(profile)
+	if err != nil {
+		return err
+	}
+	_, err = f.ws.Commit(workspace.File{Name: workspace.DeviceCRL, Data: certs.EncodeCRL(crl)})
+	return err
+}
+
+// confirmRevoke asks on a terminal.
+func (f *fleet) confirmRevoke(ctx context.Context, options *revokeOptions, total int) (bool, error) {
+	if options.dryRun || f.app.global.yes || !f.app.ui.CanAsk() {
+		return true, nil
+	}
+	return f.app.ui.Confirm(ctx, fmt.Sprintf("%s will not get in any more. Revoke?", devicesWord(total)))
+}
+
+// revoke runs the revocation.
+func (f *fleet) revoke(command *cobra.Command, revocation *provision.Revocation, source provision.Source) error {
+	t := &fleetTeller{fleet: f, command: command, dryRun: revocation.DryRun}
+	t.progress = f.app.ui.Progress("devices", source.Total())
+	summary, err := revocation.Run(command.Context(), source, t.row)
+	t.progress.End()
+	if there, crlErr := f.ws.Exists(workspace.DeviceCRL); crlErr == nil && there {
+		t.crl = f.ws.Path(workspace.DeviceCRL)
+	}
+	if revocation.Changer.Kind() == provision.RegistrarOffline && !revocation.DryRun && summary.Revoked > 0 {
+		err = errors.Join(err, f.writeImport(context.WithoutCancel(command.Context())))
+		t.importFile = f.ws.Path(workspace.ImportFile)
+		f.app.ui.Warn("ThingsBoard was not called (the registrar is offline): change or delete the devices there by hand, or run this with --url.")
+	}
+	t.next = func() string {
+		if t.crl == "" || summary.Revoked == 0 {
+			return ""
+		}
+		return "give " + t.crl + " to the brokers and proxies that check certificates."
+	}
+	return t.finish(summary, err)
+}
+
+// tellCRL says where the CRL is.
+func (a *app) tellCRL(command *cobra.Command, file string) error {
+	if a.ui.JSON() {
+		return a.ui.ResultJSON(fleetSummary{Schema: "tbcert.revoke.summary/v1", OK: true, CRL: file})
+	}
+	return a.ui.Result("The list of revoked certificates was made again: %s\n", file)
+}
+
+// RevokeCertificates notes that all certificates of the devices are revoked.
+func (f *fleet) RevokeCertificates(ctx context.Context, devices []string, reason int, at time.Time) error {
+	for _, device := range devices {
+		if _, err := f.store.Revoke(ctx, device, reason, at); err != nil {
+			return err
+		}
+	}
+	return nil
+}

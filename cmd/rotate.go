@@ -1,0 +1,330 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/tbcert/tbcert/cmd/internal/workspace"
+	"github.com/tbcert/tbcert/provision"
+	"github.com/tbcert/tbcert/verify"
+)
+
+type rotateOptions struct {
+	fleetOptions
+	all             bool
+	olderThan       string
+	credential      string
+	tokenFile       string
+	csr             string
+	announce        string
+	announceTimeout time.Duration
+	wave            int
+	verify          bool
+
+	age time.Duration
+}
+
+func (o *rotateOptions) addFlags(flags *pflag.FlagSet) {
+	flags.BoolVar(&o.all, "all", false, "every device on record")
+	flags.StringVar(&o.olderThan, "older-than", "", "devices that have had their credential for longer than this, such as 90d or 36h")
+	flags.StringVar(&o.credential, "credential", "", "kind of the new credential: token, basic or x509 (default: the kind that each has)")
+	flags.StringVar(&o.tokenFile, "token-file", "", "file with the new token of the one device")
+	flags.StringVar(&o.csr, "csr", "", "file with the certificate request (PKCS#10) of the one device")
+	flags.StringVar(&o.announce, "announce", "", "tell each device its new token first, over the session that it has: the shared attribute KEY,\nor rpc:METHOD; a device that does not acknowledge it keeps what it has (needs --url)")
+	flags.DurationVar(&o.announceTimeout, "announce-timeout", provision.DefaultAnnounceTimeout, "patience with a device that was told")
+	flags.IntVar(&o.wave, "wave", 0, "change so many devices at a time, and stop after a wave with a failure")
+	flags.BoolVar(&o.verify, "verify", false, "connect as each device with its new credential, and go back to the old one when that fails")
+	o.fleetOptions.addFlags(flags)
+}
+
+const rotateLong = `Give devices new credentials: in ThingsBoard, on record, and in their bundles.
+
+A device has one credential, and ThingsBoard ends its session when that is changed: it is out until
+its new bundle reaches it. With --announce its firmware is told first, and nobody is out. The shared
+attribute KEY gets {"token":"…","id":"…"}, and the device acknowledges by publishing the client
+attribute KEY with that id; or the RPC METHOD gets that as its parameters, and the device answers it.
+
+The new credential is on record beside the old one before anything is changed, so that none is ever
+lost: a rotation that is interrupted is finished by running it again. --verify connects as each device;
+one that is refused gets its old credential back.`
+
+func newRotate(a *app) *cobra.Command {
+	options := &rotateOptions{}
+	command := &cobra.Command{
+		Use:   "rotate [DEVICE…]",
+		Short: "Give devices new tokens or certificates",
+		Long:  rotateLong,
+		Example: `  tbcert rotate meter-1 --verify
+  tbcert rotate --older-than 90d --wave 50 --verify
+  tbcert rotate meter-1 --credential x509
+  tbcert rotate --all --announce newToken --wave 100`,
+		ValidArgsFunction: a.completeDevices,
+	}
+	options.addFlags(command.Flags())
+	command.RunE = a.run(func(command *cobra.Command, args []string) error { return runRotate(command, a, options, args) })
+	return command
+}
+
+func runRotate(command *cobra.Command, a *app, options *rotateOptions, names []string) (err error) {
+	ctx := command.Context()
+	var changer provision.Changer
+	f, err := a.fleet(command, &options.fleetOptions, func(f *fleet) (err error) {
+		if err := options.check(names); err != nil {
+			return err
+		}
+		changer, err = options.server.registrar(f)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.close()) }()
+	if err := f.open(ctx); err != nil {
+		return err
+	}
+	source, err := options.source(ctx, f, names)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, source.close()) }()
+	rotation, err := options.rotation(ctx, f, changer)
+	if err != nil {
+		return invalid(err)
+	}
+	if sure, err := options.confirm(ctx, f, source.Total()); err != nil || !sure {
+		return err
+	}
+	return f.rotate(command, rotation, source)
+}
+
+// check refuses flags that make no sense together.
+func (o *rotateOptions) check(names []string) (err error) {
+	chosen := 0
+	for _, given := range []bool{len(names) > 0, o.all, o.olderThan != ""} {
+		if given {
+			chosen++
+		}
+	}
+	one := o.tokenFile != "" || o.csr != ""
+	switch {
+	case chosen != 1:
+		return errors.New("name the devices, or say --all or --older-than (one of the three)")
+	case one && len(names) != 1:
+		return errors.New("a token or a request can be given for one device only")
+	case o.tokenFile != "" && o.csr != "":
+		return errors.New("--csr is for a certificate, and --token-file for a token: a device has one credential")
+	case o.wave < 0:
+		return fmt.Errorf("--wave %d is not a number of devices", o.wave)
+	case o.announce != "" && (o.csr != "" || o.credential == string(provision.CredentialX509)):
+		return errors.New("--announce hands over tokens and passwords, not certificates")
+	case o.announceTimeout <= 0:
+		return fmt.Errorf("--announce-timeout %s is not longer than nothing", o.announceTimeout)
+	}
+	if _, err := provision.DevicesFromNames(names); err != nil {
+		return err
+	}
+	if o.credential != "" {
+		if _, err := provision.ParseCredentialKind(o.credential); err != nil {
+			return fmt.Errorf("--credential: %w", err)
+		}
+	}
+	if o.olderThan != "" {
+		if o.age, err = parseAge(o.olderThan); err != nil {
+			return fmt.Errorf("--older-than: %w", err)
+		}
+	}
+	return nil
+}
+
+// parseAge takes a length of time, in days ("90d") or as Go has them ("36h").
+func parseAge(s string) (time.Duration, error) {
+	if days, isDays := strings.CutSuffix(s, "d"); isDays {
+		n, err := strconv.Atoi(days)
+		if err == nil && n >= 0 && n <= maxAgeDays {
+			return time.Duration(n) * 24 * time.Hour, nil
+		}
+	}
+	age, err := time.ParseDuration(s)
+	if err != nil || age < 0 {
+		return 0, fmt.Errorf("%q is not a length of time such as 90d or 36h", s)
+	}
+	return age, nil
+}
+
+// maxAgeDays is a hundred years.
+const maxAgeDays = 36525
+
+// source is the devices that are asked for.
+func (o *rotateOptions) source(ctx context.Context, f *fleet, names []string) (*deviceSource, error) {
+	if len(names) > 0 {
+		devices, err := provision.DevicesFromNames(names)
+		if err != nil {
+			return nil, invalid(err)
+		}
+		list, err := provision.NewList(devices)
+		return &deviceSource{Source: list, close: func() error { return nil }}, invalid(err)
+	}
+	oldest := f.app.process.Now().Add(-o.age)
+	recorded, err := f.recorded(ctx, func(r provision.Record) bool {
+		switch r.State {
+		case provision.StateRotating, provision.StateProving:
+			return true // to be finished
+		case provision.StateRegistered:
+			return o.all || r.Replaced.Before(oldest)
+		default:
+			return false
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &deviceSource{Source: recorded, close: recorded.Close}, nil
+}
+
+// rotation is what is to be done.
+func (o *rotateOptions) rotation(ctx context.Context, f *fleet, changer provision.Changer) (*provision.Rotation, error) {
+	rotation := &provision.Rotation{
+		Onboarder: f.onboarder(changer, nil), Changer: changer, Jobs: o.jobs, Wave: o.wave, DryRun: o.dryRun,
+		To: provision.Credential{Kind: provision.CredentialKind(o.credential)},
+	}
+	if err := o.given(rotation); err != nil {
+		return nil, err
+	}
+	if o.announce != "" {
+		board, ok := changer.(*provision.ThingsBoard)
+		if !ok {
+			return nil, errors.New("--announce needs ThingsBoard's REST API: say --url, too")
+		}
+		rotation.Announcer = board.Announcer(o.announce, o.announceTimeout)
+	}
+	if o.verify {
+		rotation.Prove = f.prove
+	}
+	if o.dryRun {
+		return rotation, nil
+	}
+	var err error
+	rotation.Issuer, err = o.issuer(ctx, f)
+	return rotation, err
+}
+
+// issuer is there when the device CA's key can be had without a question, or is
+// sure to be needed.
+func (o *rotateOptions) issuer(ctx context.Context, f *fleet) (*provision.Issuer, error) {
+	if o.credential == string(provision.CredentialX509) || o.csr != "" {
+		return f.issuer(ctx)
+	}
+	if o.credential != "" || o.tokenFile != "" {
+		return nil, nil
+	}
+	certified, err := f.hasCertificates(ctx)
+	if err != nil || !certified {
+		return nil, err
+	}
+	return f.issuer(ctx)
+}
+
+// hasCertificates reports whether a device on record has a certificate.
+func (f *fleet) hasCertificates(ctx context.Context) (bool, error) {
+	if f.store == nil {
+		return false, nil
+	}
+	for record, err := range f.store.All(ctx) {
+		if err != nil {
+			return false, err
+		}
+		if record.Credential.Kind == provision.CredentialX509 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// given puts the credential that is given into the rotation.
+func (o *rotateOptions) given(rotation *provision.Rotation) error {
+	switch {
+	case o.csr != "":
+		request, err := workspace.ReadInput(o.csr, false)
+		if err != nil {
+			return fmt.Errorf("--csr: %w", err)
+		}
+		rotation.To = provision.Credential{Kind: provision.CredentialX509, Request: request}
+	case o.tokenFile != "":
+		text, err := readSecretFile("--token-file", o.tokenFile)
+		if err != nil {
+			return err
+		}
+		token, err := provision.ParseToken(text.Reveal())
+		if err != nil {
+			return fmt.Errorf("--token-file: %w", err)
+		}
+		rotation.To = provision.TokenCredential(token)
+	}
+	return nil
+}
+
+// confirm says who will be out, and asks on a terminal.
+func (o *rotateOptions) confirm(ctx context.Context, f *fleet, total int) (bool, error) {
+	if o.dryRun || total == 0 || o.announce != "" {
+		return true, nil
+	}
+	ui := f.app.ui
+	ui.Warn("%s: ThingsBoard ends the session of each when its credential is changed, and it is out until its\nnew bundle reaches it (--announce hands the new credential over first).", devicesWord(total))
+	if f.app.global.yes || !ui.CanAsk() {
+		return true, nil
+	}
+	return ui.Confirm(ctx, "Change them?")
+}
+
+// prove connects as a device, as far as CONNECT: what it would publish is not
+// the site's to make up.
+func (f *fleet) prove(ctx context.Context, name string, credential provision.Credential) error {
+	wanted := f.site.Settings.WithDefaults()
+	target := verify.Target{
+		Host: f.site.Host(), Port: wanted.MQTTSPort, TLS: true,
+		Roots: f.site.Anchors(), RootsName: f.ws.Path(workspace.RootFile),
+	}
+	if err := connectWith(&target, credential); err != nil {
+		return err
+	}
+	verifier := &verify.Verifier{Now: f.app.process.Now}
+	report := verifier.Run(ctx, target)
+	if report.OK {
+		return nil
+	}
+	for _, check := range report.Checks {
+		if check.ID == report.Failed {
+			return fmt.Errorf("%s: %s; %s", check.ID, check.Cause, check.Fix)
+		}
+	}
+	return fmt.Errorf("%s failed for device %q", report.Failed, name)
+}
+
+// rotate runs the rotation.
+func (f *fleet) rotate(command *cobra.Command, rotation *provision.Rotation, source *deviceSource) error {
+	t := &fleetTeller{fleet: f, command: command, dryRun: rotation.DryRun}
+	t.next = func() string {
+		if source.Total() == 0 || rotation.Announcer != nil {
+			return ""
+		}
+		return "copy each directory to its device: it is out until then. To prove that it gets in,\n  " + f.app.again("verify NAME")
+	}
+	t.progress = f.app.ui.Progress("devices", source.Total())
+	summary, err := rotation.Run(command.Context(), source, t.row)
+	t.progress.End()
+	if rotation.Changer.Kind() == provision.RegistrarOffline && !rotation.DryRun && summary.Rotated > 0 {
+		err = errors.Join(err, f.writeImport(context.WithoutCancel(command.Context())))
+		t.importFile = f.ws.Path(workspace.ImportFile)
+		t.next = func() string {
+			return fmt.Sprintf("import %s into ThingsBoard again, which changes the devices there; then\ncopy each directory to its device.", t.importFile)
+		}
+	}
+	return t.finish(summary, err)
+}
