@@ -88,7 +88,7 @@ func (a *Authority) checkDevice(p DeviceProfile) error {
 		return fmt.Errorf("a device certificate of %d days", p.Days)
 	case !allowsClients(issuer):
 		return fmt.Errorf("the CA %q is not for device certificates (its extKeyUsage has no clientAuth): what it signs would be refused", issuer.Subject)
-	case subject(p.CommonName, p.Organization).String() == issuer.Subject.String():
+	case p.CommonName == issuer.Subject.CommonName && subject(p.CommonName, p.Organization).String() == issuer.Subject.String():
 		// Path building takes such a leaf for a self-issued CA (RFC 5280, 6.1).
 		return fmt.Errorf("the device name %q is the name of the CA itself; a certificate needs another than its issuer", p.CommonName)
 	default:

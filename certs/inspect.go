@@ -1,7 +1,6 @@
 package certs
 
 import (
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
@@ -20,27 +19,8 @@ type Object struct {
 	Line        int          `json:"line,omitempty"` // where its PEM block begins
 	Certificate *Certificate `json:"certificate,omitempty"`
 	Key         *Key         `json:"key,omitempty"`
-}
-
-// Certificate is what people ask of a certificate.
-type Certificate struct {
-	Subject            string    `json:"subject"`
-	Issuer             string    `json:"issuer"`
-	Serial             string    `json:"serial"` // hex
-	Hosts              []string  `json:"hosts,omitempty"`
-	NotBefore          time.Time `json:"not_before"`
-	NotAfter           time.Time `json:"not_after"`
-	KeyType            KeyType   `json:"key_type"`
-	SignatureAlgorithm string    `json:"signature_algorithm"`
-	IsCA               bool      `json:"is_ca"`
-	PathLen            *int      `json:"path_length,omitempty"`
-	KeyUsage           []string  `json:"key_usage,omitempty"`
-	ExtKeyUsage        []string  `json:"ext_key_usage,omitempty"`
-	SelfSigned         bool      `json:"self_signed"`
-	SubjectKeyID       string    `json:"subject_key_id,omitempty"`
-	AuthorityKeyID     string    `json:"authority_key_id,omitempty"`
-	Fingerprint        string    `json:"fingerprint"`
-	PublicKey          string    `json:"public_key_fingerprint"`
+	Request     *Request     `json:"request,omitempty"`
+	CRL         *CRL         `json:"crl,omitempty"`
 }
 
 // Key is what may be told of a private key.
@@ -50,18 +30,33 @@ type Key struct {
 	Encrypted bool    `json:"encrypted"`
 }
 
-// Fingerprint names a certificate: "sha256:" and the SHA-256 of its DER, in
-// lower-case hex.
-func Fingerprint(cert *x509.Certificate) string { return digest(cert.Raw) }
-
-// digest is also the fingerprint of a public key, of its SubjectPublicKeyInfo.
-func digest(der []byte) string {
-	sum := sha256.Sum256(der)
-	return "sha256:" + hex.EncodeToString(sum[:])
+// Request is what people ask of a certificate request.
+type Request struct {
+	Subject            string   `json:"subject"`
+	Hosts              []string `json:"hosts,omitempty"` // asked for; a device's certificate gets none
+	KeyType            KeyType  `json:"key_type"`
+	SignatureAlgorithm string   `json:"signature_algorithm"`
+	AsksForCA          bool     `json:"asks_for_ca"`
+	PublicKey          string   `json:"public_key_fingerprint"`
+	Problem            string   `json:"problem,omitempty"` // why SignDevice would refuse it
 }
 
-// Inspect tells what is in a file: PEM blocks, or one DER certificate. What is
-// neither is an error.
+// CRL is what people ask of a certificate revocation list. Whose signature it
+// has is not told: that takes the CA's certificate.
+type CRL struct {
+	Issuer             string     `json:"issuer"`
+	Number             string     `json:"number,omitempty"` // decimal; none in a CRL of version 1
+	ThisUpdate         time.Time  `json:"this_update"`
+	NextUpdate         *time.Time `json:"next_update,omitempty"` // none where it does not say
+	Entries            int        `json:"entries"`
+	SignatureAlgorithm string     `json:"signature_algorithm"`
+	AuthorityKeyID     string     `json:"authority_key_id,omitempty"`
+	Fingerprint        string     `json:"fingerprint"`
+}
+
+// Inspect tells what is in a file: PEM blocks, or one certificate, certificate
+// request or revocation list in DER. What is neither is an error. Nothing is
+// refused for being weak, forged or out of date.
 func Inspect(data []byte) ([]Object, error) {
 	blocks, err := readBlocks(data)
 	if err != nil {
@@ -82,12 +77,13 @@ func Inspect(data []byte) ([]Object, error) {
 }
 
 func inspectDER(data []byte) ([]Object, error) {
-	cert, err := x509.ParseCertificate(data)
-	if err != nil {
-		return nil, errors.New("it is neither PEM (no line -----BEGIN …-----) nor a DER certificate")
+	for _, label := range []string{labelCertificate, labelRequest, labelCRL} {
+		object, err := inspectBlock(pemBlock{Block: &pem.Block{Type: label, Bytes: data}})
+		if err == nil {
+			return []Object{object}, nil
+		}
 	}
-	described := Describe(cert)
-	return []Object{{Kind: "certificate", Certificate: &described}}, nil
+	return nil, errors.New("it is neither PEM (no line -----BEGIN …-----) nor a DER certificate, certificate request or revocation list")
 }
 
 func inspectBlock(block pemBlock) (Object, error) {
@@ -100,6 +96,18 @@ func inspectBlock(block pemBlock) (Object, error) {
 		}
 		described := Describe(cert)
 		object.Certificate = &described
+	case labelRequest, "NEW " + labelRequest:
+		request, err := x509.ParseCertificateRequest(block.Bytes)
+		if err != nil {
+			return Object{}, fmt.Errorf("this certificate request cannot be read: %w", err)
+		}
+		object.Request = describeRequest(request)
+	case labelCRL:
+		crl, err := x509.ParseRevocationList(block.Bytes)
+		if err != nil {
+			return Object{}, fmt.Errorf("this revocation list cannot be read: %w", err)
+		}
+		object.CRL = describeCRL(crl)
 	case labelEncryptedKey:
 		object.Key = &Key{Encrypted: true}
 	case labelKey, labelRSAKey, labelECKey:
@@ -127,67 +135,29 @@ func inspectKey(block pemBlock) (*Key, error) {
 	return &Key{KeyType: KeyTypeOf(key.Public()), PublicKey: digest(public)}, nil
 }
 
-// Describe tells what people ask of a certificate.
-func Describe(cert *x509.Certificate) Certificate {
-	described := Certificate{
-		Subject: cert.Subject.String(), Issuer: cert.Issuer.String(),
-		Serial: cert.SerialNumber.Text(16), Hosts: Hosts(cert),
-		NotBefore: cert.NotBefore.UTC(), NotAfter: cert.NotAfter.UTC(),
-		KeyType: KeyTypeOf(cert.PublicKey), SignatureAlgorithm: cert.SignatureAlgorithm.String(),
-		IsCA: cert.BasicConstraintsValid && cert.IsCA, SelfSigned: selfSigned(cert),
-		KeyUsage: keyUsages(cert.KeyUsage), ExtKeyUsage: extKeyUsages(cert),
-		SubjectKeyID: hex.EncodeToString(cert.SubjectKeyId), AuthorityKeyID: hex.EncodeToString(cert.AuthorityKeyId),
-		Fingerprint: Fingerprint(cert), PublicKey: digest(cert.RawSubjectPublicKeyInfo),
+func describeRequest(request *x509.CertificateRequest) *Request {
+	described := &Request{
+		Subject: request.Subject.String(), Hosts: hostsOf(request.DNSNames, request.IPAddresses),
+		KeyType: KeyTypeOf(request.PublicKey), SignatureAlgorithm: request.SignatureAlgorithm.String(),
+		AsksForCA: asksForCA(request), PublicKey: digest(request.RawSubjectPublicKeyInfo),
 	}
-	if described.IsCA && (cert.MaxPathLen > 0 || cert.MaxPathLenZero) {
-		described.PathLen = &cert.MaxPathLen
+	if err := checkRequest(request); err != nil {
+		described.Problem = err.Error()
 	}
 	return described
 }
 
-// Hosts are the names and addresses in a certificate's subjectAltName.
-func Hosts(cert *x509.Certificate) []string {
-	var hosts []string
-	hosts = append(hosts, cert.DNSNames...)
-	for _, ip := range cert.IPAddresses {
-		hosts = append(hosts, ip.String())
+func describeCRL(crl *x509.RevocationList) *CRL {
+	described := &CRL{
+		Issuer: crl.Issuer.String(), ThisUpdate: crl.ThisUpdate.UTC(), Entries: len(crl.RevokedCertificateEntries),
+		SignatureAlgorithm: crl.SignatureAlgorithm.String(), AuthorityKeyID: hex.EncodeToString(crl.AuthorityKeyId), Fingerprint: digest(crl.Raw),
 	}
-	return hosts
-}
-
-// keyUsages names the bits (RFC 5280, 4.2.1.3).
-func keyUsages(usage x509.KeyUsage) []string {
-	var names []string
-	for bit, name := range []string{
-		"digitalSignature", "nonRepudiation", "keyEncipherment", "dataEncipherment",
-		"keyAgreement", "keyCertSign", "cRLSign", "encipherOnly", "decipherOnly",
-	} {
-		if usage&(1<<bit) != 0 {
-			names = append(names, name)
-		}
+	if crl.Number != nil {
+		described.Number = crl.Number.String()
 	}
-	return names
-}
-
-// extKeyUsages names the purposes (RFC 5280, 4.2.1.12), as OpenSSL's
-// configuration does.
-func extKeyUsages(cert *x509.Certificate) []string {
-	known := map[x509.ExtKeyUsage]string{
-		x509.ExtKeyUsageAny: "anyExtendedKeyUsage", x509.ExtKeyUsageServerAuth: "serverAuth",
-		x509.ExtKeyUsageClientAuth: "clientAuth", x509.ExtKeyUsageCodeSigning: "codeSigning",
-		x509.ExtKeyUsageEmailProtection: "emailProtection", x509.ExtKeyUsageTimeStamping: "timeStamping",
-		x509.ExtKeyUsageOCSPSigning: "OCSPSigning",
+	if !crl.NextUpdate.IsZero() {
+		next := crl.NextUpdate.UTC()
+		described.NextUpdate = &next
 	}
-	var names []string
-	for _, usage := range cert.ExtKeyUsage {
-		name, ok := known[usage]
-		if !ok {
-			name = fmt.Sprintf("usage %d", int(usage))
-		}
-		names = append(names, name)
-	}
-	for _, oid := range cert.UnknownExtKeyUsage {
-		names = append(names, oid.String())
-	}
-	return names
+	return described
 }
