@@ -252,8 +252,7 @@ func TestDeviceOfAPlainCA(t *testing.T) {
 	if !bytes.Equal(crl.AuthorityKeyId, leaf.AuthorityKeyId) || crl.CheckSignatureFrom(ca.Certificate) != nil {
 		t.Error("the CRL is not of the CA")
 	}
-	any := plainCA(t, "extendedKeyUsage=anyExtendedKeyUsage")
-	issueDevice(t, any, "meter-1")
+	issueDevice(t, plainCA(t, "extendedKeyUsage=anyExtendedKeyUsage"), "meter-1")
 	odd := plainCA(t, "extendedKeyUsage=1.2.3.4")
 	if _, err := odd.IssueDevice(certs.DeviceProfile{CommonName: "meter", KeyType: certs.P256, Days: 30}); err == nil {
 		t.Error("a CA for another purpose issues")
@@ -281,8 +280,8 @@ func plainCA(t *testing.T, extension string) *certs.Authority {
 	if err != nil {
 		t.Fatal(err)
 	}
-	real := certs.Maker{} // OpenSSL's certificate begins today
-	ca, err := certs.ImportAuthority(chain, key, real)
+	// OpenSSL's certificate begins today: the system's clock.
+	ca, err := certs.ImportAuthority(chain, key, certs.Maker{})
 	if err != nil {
 		t.Fatal(err)
 	}

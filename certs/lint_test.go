@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"math/big"
+	"strings"
 	"testing"
 	"time"
 
@@ -51,6 +52,26 @@ func faults(t *testing.T, registry lint.Registry, cert *x509.Certificate) []stri
 	return found
 }
 
+// crlFaults are the lints that find an error in a CRL.
+func crlFaults(t *testing.T, registry lint.Registry, crl *x509.RevocationList) []string {
+	t.Helper()
+	parsed, err := zx509.ParseRevocationList(crl.Raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	results := zlint.LintRevocationListEx(parsed, registry).Results
+	if len(results) < 5 {
+		t.Fatalf("only %d lints of CRLs", len(results))
+	}
+	var found []string
+	for name, result := range results {
+		if result.Status >= lint.Error {
+			found = append(found, name+": "+result.Details)
+		}
+	}
+	return found
+}
+
 func TestEveryProfilePassesZlint(t *testing.T) {
 	t.Parallel()
 	registry := privatePKI(t)
@@ -65,9 +86,25 @@ func TestEveryProfilePassesZlint(t *testing.T) {
 				"server, addresses":     issueServer(t, server, "192.0.2.1", "::1").Chain[0],
 				"server, international": issueServer(t, server, "bücher.example").Chain[0],
 				"server, single tier":   issueServer(t, newRootLike(t, root), "tb.example.com").Chain[0],
+				"device":                issueDevice(t, device, "meter-1").Chain[0],
+				"device, single tier":   issueDevice(t, newRootLike(t, root), "meter-1").Chain[0],
+				"device, odd name":      issueDevice(t, device, `Zähler *1 & "2" @_#;<\>+=,/`).Chain[0],
+				"device, longest name":  issueDevice(t, device, strings.Repeat("ü", 64)).Chain[0],
 			} {
 				for _, fault := range faults(t, registry, cert) {
 					t.Errorf("%s: %s", profile, fault)
+				}
+			}
+			for name, data := range map[string][]byte{
+				"empty CRL": newCRL(t, device, 1),
+				"CRL":       newCRL(t, device, 2, revoked(5, 0), revoked(6, 1), revoked(7, 9), revoked(5, 4)),
+			} {
+				crl, err := certs.ParseCRL(data)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, fault := range crlFaults(t, registry, crl) {
+					t.Errorf("%s: %s", name, fault)
 				}
 			}
 		})
@@ -110,6 +147,26 @@ func TestZlintFindsABadCertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	if found := faults(t, privatePKI(t), cert); len(found) == 0 {
+		t.Error("zlint finds nothing")
+	}
+}
+
+// It finds a CRL's faults too: a reason that there is not.
+func TestZlintFindsABadCRL(t *testing.T) {
+	t.Parallel()
+	ca := newDeviceCA(t, certs.P256)
+	bad := x509.RevocationListEntry{SerialNumber: big.NewInt(5), RevocationTime: now(), ReasonCode: 7}
+	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
+		Number: big.NewInt(1), ThisUpdate: now(), NextUpdate: now().Add(time.Hour), RevokedCertificateEntries: []x509.RevocationListEntry{bad},
+	}, ca.Certificate, ca.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	crl, err := x509.ParseRevocationList(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found := crlFaults(t, privatePKI(t), crl); len(found) == 0 {
 		t.Error("zlint finds nothing")
 	}
 }
