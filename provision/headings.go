@@ -152,6 +152,10 @@ const maxColumns = 256
 // readHeadings takes the first row. What is wrong with it is all that is told:
 // without headings the rows mean nothing.
 func (m *csvManifest) readHeadings(texts []string) {
+	if len(texts) > maxColumns {
+		m.failField(maxColumns, 0, fmt.Sprintf("there are %d columns: at most %d are taken", len(texts), maxColumns))
+		return
+	}
 	named := false
 	for i, text := range texts {
 		heading, problem := parseHeading(text)
@@ -164,15 +168,11 @@ func (m *csvManifest) readHeadings(texts []string) {
 		m.headings = append(m.headings, heading)
 		named = named || heading.column == columnName
 	}
-	switch {
-	case !named:
+	if !named {
 		// The row may be no headings at all but the first device, so nothing
 		// of it is shown: it may hold a token.
 		m.found = problems{}
 		m.failField(0, 0, "there is no column name: the first row must hold the headings, which are "+knownColumns())
-	case len(texts) > maxColumns:
-		m.found = problems{}
-		m.failField(maxColumns, 0, fmt.Sprintf("there are %d columns: at most %d are taken", len(texts), maxColumns))
 	}
 }
 

@@ -24,11 +24,27 @@ type draft struct {
 	at     [columnUnknown]int // the spots of the given ones
 	spots  []int              // of the attributes, in the order of the file
 	bad    bool
+	known  map[string]column // by the names of fields, as they were met
 }
 
 // begin forgets the row before.
 func (d *draft) begin() {
-	*d = draft{manifest: d.manifest, locate: d.locate, spots: d.spots[:0]}
+	*d = draft{manifest: d.manifest, locate: d.locate, spots: d.spots[:0], known: d.known}
+}
+
+// columnOf is columnOf, which takes its time.
+func (d *draft) columnOf(key string) column {
+	c, met := d.known[key]
+	if met {
+		return c
+	}
+	if c = columnOf(key); c != columnUnknown && len(d.known) < 10*int(columnUnknown) {
+		if d.known == nil {
+			d.known = make(map[string]column)
+		}
+		d.known[key] = c
+	}
+	return c
 }
 
 // fail notes what is wrong at a spot.
@@ -120,6 +136,7 @@ func (d *draft) putCredential(c column, text string) (problem string) {
 		credential.Request = []byte(text)
 		_, err := certs.ParseRequest(credential.Request)
 		return problemOf(err)
+	default: // put takes the others
 	}
 	if problem := textProblem(text); problem != "" {
 		return "the " + c.String() + " " + problem
@@ -180,7 +197,7 @@ func (d *draft) attribute(scope AttributeScope, key string, value json.RawMessag
 // sortAttributes sorts them, and tells those that are there twice.
 func (d *draft) sortAttributes() {
 	attributes := d.device.Extra.Attributes
-	if slices.IsSortedFunc(attributes, func(a, b Attribute) int { return cmp.Or(compareAttributes(a, b), 1) }) {
+	if slices.IsSortedFunc(attributes, func(a, b Attribute) int { return cmp.Or(compareAttributes(a, b), -1) }) {
 		return // each once
 	}
 	order := make([]int, len(attributes))
@@ -212,9 +229,9 @@ func kindOf(c column) CredentialKind {
 	}
 }
 
-// checkCredential looks whether the fields of the credential fit together, and
-// gives the spot of it.
-func (d *draft) checkCredential() (spot int) {
+// checkKinds looks whether all fields of the credential are of one kind, and
+// gives the spot of the last.
+func (d *draft) checkKinds() (spot int) {
 	credential := &d.device.Credential
 	from := columnCredential // the field that said which kind it is
 	spot = d.at[from]
@@ -231,6 +248,13 @@ func (d *draft) checkCredential() (spot int) {
 		}
 		spot = d.at[c]
 	}
+	return spot
+}
+
+// checkCredential looks whether the fields of the credential fit together, and
+// gives the spot of it.
+func (d *draft) checkCredential() (spot int) {
+	spot = d.checkKinds()
 	switch {
 	case d.given[columnPassword] && !d.given[columnUsername]:
 		d.fail(d.at[columnPassword], "a password needs a user name")
@@ -238,8 +262,8 @@ func (d *draft) checkCredential() (spot int) {
 		d.fail(d.at[columnRequest], "there is a certificate and a request for one: keep one of the two")
 	case d.given[columnRequest]:
 		d.checkRequest()
-	case credential.Kind == CredentialBasic && !d.bad:
-		if err := credential.validate(); err != nil {
+	case d.device.Credential.Kind == CredentialBasic && !d.bad:
+		if err := d.device.Credential.validate(); err != nil {
 			d.fail(spot, err.Error())
 		}
 	}
@@ -259,7 +283,7 @@ func (d *draft) checkRequest() {
 
 // end checks the row as a whole, and hands it to the spool if it is good.
 func (d *draft) end(ctx context.Context) error {
-	if !d.given[columnName] {
+	if !d.given[columnName] && !d.bad {
 		d.fail(0, "the device has no name")
 	}
 	credential := d.checkCredential()

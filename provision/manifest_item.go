@@ -7,39 +7,42 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 )
 
 // yamlItem is a device in YAML. Spots are in places.
 type yamlItem struct {
 	text         []byte
-	line, indent int // of its hyphen
-	places       [][2]int
+	line, indent int      // of its hyphen
+	places       [][2]int // line and column in the item
 	draft        draft
 }
 
-// locate finds a spot in the file.
-func (o *yamlItem) locate(spot int) (line, column int) { return o.places[spot][0], o.places[spot][1] }
-
-// spot is the spot of a node, of which the library counts the columns in
-// characters.
-func (o *yamlItem) spot(line, column int) int {
+// locate finds a spot in the file. The library counts columns in characters.
+func (o *yamlItem) locate(spot int) (line, column int) {
+	line, column = o.places[spot][0], o.places[spot][1]
 	text := o.text
 	for range line - 1 {
 		_, text, _ = bytes.Cut(text, []byte("\n"))
 	}
-	characters := bytes.Runes(text[:min(len(text), 4*column)])
-	column = len(string(characters[:min(len(characters), column-1)])) + 1
-	o.places = append(o.places, [2]int{o.line + line - 1, column})
+	characters := bytes.Runes(text[:min(len(text), utf8.UTFMax*column)])
+	return o.line + line - 1, len(string(characters[:min(len(characters), column-1)])) + 1
+}
+
+// spot is the spot of a place in the item.
+func (o *yamlItem) spot(place *token.Position) int {
+	o.places = append(o.places, [2]int{place.Line, max(place.Column, 1)})
 	return len(o.places) - 1
 }
 
 func (o *yamlItem) nodeSpot(node ast.Node) int {
-	if token := node.GetToken(); token != nil && token.Position != nil {
-		return o.spot(token.Position.Line, token.Position.Column)
+	if t := node.GetToken(); t != nil && t.Position != nil {
+		return o.spot(t.Position)
 	}
 	return 0
 }
@@ -53,7 +56,7 @@ func (o *yamlItem) read(ctx context.Context, m *manifest) error {
 	if o.draft.manifest != m {
 		o.draft = draft{manifest: m, locate: o.locate}
 	}
-	o.places = append(o.places[:0], [2]int{o.line, o.indent + 1})
+	o.places = append(o.places[:0], [2]int{1, o.indent + 1})
 	d := &o.draft
 	d.begin()
 	if bad := invalidUTF8(o.text); bad >= 0 {
@@ -61,27 +64,38 @@ func (o *yamlItem) read(ctx context.Context, m *manifest) error {
 		m.fail(line, column, notUTF8)
 		return nil
 	}
-	if bytes.Count(o.text, []byte("["))+bytes.Count(o.text, []byte("{")) > maxDepth && depthOf(o.text) > maxDepth {
+	if depthOf(o.text) > maxDepth {
 		d.fail(0, fmt.Sprintf("the device is nested deeper than %d", maxDepth))
 		return nil
 	}
+	body, problem, spot := o.parse()
+	if problem != "" {
+		d.fail(spot, problem)
+		return nil
+	}
+	pairs, ok := mappingOf(body)
+	if !ok {
+		d.fail(0, "a device is wanted here, which is a mapping such as name: meter-1")
+		return nil
+	}
+	o.fields(pairs)
+	return d.end(ctx)
+}
+
+// parse parses the item; it says what is wrong with it, and where.
+func (o *yamlItem) parse() (body ast.Node, problem string, spot int) {
 	file, err := parser.ParseBytes(o.text, 0)
 	var wrong yaml.Error
 	switch {
-	case errors.As(err, &wrong) && wrong.GetToken() != nil:
+	case errors.As(err, &wrong) && wrong.GetToken() != nil && wrong.GetToken().Position != nil:
 		// The error itself would show the lines, and a token in them.
-		d.fail(o.spot(wrong.GetToken().Position.Line, wrong.GetToken().Position.Column), "this is not YAML: "+wrong.GetMessage())
+		return nil, "this is not YAML: " + wrong.GetMessage(), o.spot(wrong.GetToken().Position)
 	case err != nil:
-		d.fail(0, "this is not YAML")
+		return nil, "this is not YAML", 0
 	case len(file.Docs) != 1:
-		d.fail(0, "a device is wanted here, which is a mapping")
-	default:
-		o.fields(file.Docs[0].Body)
+		return nil, "the device has the mark of another document in it", 0
 	}
-	if d.bad && !d.given[columnName] {
-		return nil
-	}
-	return d.end(ctx)
+	return file.Docs[0].Body, "", 0
 }
 
 // depthOf is how many brackets are open at most.
@@ -111,16 +125,11 @@ func mappingOf(node ast.Node) (pairs []*ast.MappingValueNode, ok bool) {
 	}
 }
 
-func (o *yamlItem) fields(body ast.Node) {
-	pairs, ok := mappingOf(body)
-	if !ok {
-		o.draft.fail(0, "a device is wanted here, which is a mapping such as name: meter-1")
-		return
-	}
+func (o *yamlItem) fields(pairs []*ast.MappingValueNode) {
 	d := &o.draft
 	for _, pair := range pairs {
 		key, at := keyOf(pair), o.nodeSpot(pair.Key)
-		switch c := columnOf(key); c {
+		switch c := d.columnOf(key); c {
 		case columnUnknown:
 			d.fail(at, fmt.Sprintf("field %s is unknown; the fields are %s", quote(key), knownFields()))
 		case columnFailure: // whatever it says
@@ -136,8 +145,8 @@ func (o *yamlItem) fields(body ast.Node) {
 
 // keyOf is the key of a pair.
 func keyOf(pair *ast.MappingValueNode) string {
-	if token := pair.Key.GetToken(); token != nil {
-		return token.Value
+	if t := pair.Key.GetToken(); t != nil {
+		return t.Value
 	}
 	return ""
 }

@@ -141,9 +141,9 @@ func (j *jsonManifest) device(ctx context.Context) error {
 // cut reads an object into j.object. One that is too long is read, and not
 // held: errRowTooLong.
 func (j *jsonManifest) cut() error {
-	raw := j.object.raw[:0]
-	depth, quoted, escaped, long := 0, false, false, false
-	for {
+	var seen brackets
+	raw, long := j.object.raw[:0], false
+	for first := true; first || seen.open > 0; first = false {
 		b, err := j.next()
 		if err != nil {
 			return err
@@ -151,28 +151,35 @@ func (j *jsonManifest) cut() error {
 		if long = long || len(raw) == maxRow; !long {
 			raw = append(raw, b)
 		}
-		switch {
-		case escaped:
-			escaped = false
-		case quoted && b == '\\':
-			escaped = true
-		case b == '"':
-			quoted = !quoted
-		case quoted:
-		case b == '{', b == '[':
-			depth++
-		case b == '}', b == ']':
-			depth--
-		}
-		if depth == 0 {
-			break
-		}
+		seen.see(b)
 	}
 	if j.object.raw = raw; long {
 		j.object.raw = nil
 		return errRowTooLong
 	}
 	return nil
+}
+
+// brackets counts the brackets of JSON that stand outside of texts.
+type brackets struct {
+	open            int
+	quoted, escaped bool
+}
+
+func (s *brackets) see(b byte) {
+	switch {
+	case s.escaped:
+		s.escaped = false
+	case s.quoted && b == '\\':
+		s.escaped = true
+	case b == '"':
+		s.quoted = !s.quoted
+	case s.quoted:
+	case b == '{', b == '[':
+		s.open++
+	case b == '}', b == ']':
+		s.open--
+	}
 }
 
 // next takes a byte.

@@ -28,7 +28,8 @@ func (o *jsonObject) locate(offset int) (line, column int) {
 // syntax tells where the object is no object in JSON, as a RowError without a
 // file.
 func (o *jsonObject) syntax() *RowError {
-	offset, problem := 0, ""
+	var offset int
+	var problem string
 	switch bad := invalidUTF8(o.raw); {
 	case bad >= 0:
 		offset, problem = bad, notUTF8
@@ -63,7 +64,7 @@ func (o *jsonObject) read(ctx context.Context, m *manifest) error {
 	d := &o.draft
 	d.begin()
 	o.members(0, func(key string, at, value, end int) {
-		switch c := columnOf(key); c {
+		switch c := d.columnOf(key); c {
 		case columnUnknown:
 			d.fail(at, fmt.Sprintf("field %s is unknown; the fields are %s", quote(key), knownFields()))
 		case columnFailure: // whatever it says

@@ -49,9 +49,8 @@ func (y *yamlManifest) take(ctx context.Context, line []byte) error {
 	content := bytes.TrimLeft(line, " ")
 	in := len(line) - len(content)
 	content = bytes.TrimRight(content, " \t\r\n")
-	hyphen := len(content) > 0 && content[0] == '-' && (len(content) == 1 || content[1] == ' ' || content[1] == '\t')
 	switch {
-	case hyphen && (y.indent < 0 || in == y.indent):
+	case isHyphen(content) && (y.indent < 0 || in == y.indent):
 		if err := y.end(ctx); err != nil {
 			return err
 		}
@@ -66,6 +65,11 @@ func (y *yamlManifest) take(ctx context.Context, line []byte) error {
 		y.long = len(y.item.text) > maxRow
 	}
 	return nil
+}
+
+// isHyphen reports whether an item begins.
+func isHyphen(content []byte) bool {
+	return string(content) == "-" || bytes.HasPrefix(content, []byte("- ")) || bytes.HasPrefix(content, []byte("-\t"))
 }
 
 // around takes a line that is not of the list.
