@@ -127,7 +127,7 @@ func TestWriteImport(t *testing.T) {
 		{Name: "Zähler, 1", Label: `Hall "2"`, Profile: "meter", Registrar: provision.RegistrarOffline, Credential: provision.TokenCredential(secret.New("T;|"))},
 	}
 	var out bytes.Buffer
-	if err := provision.WriteImport(&out, sequence(records, nil)); err != nil {
+	if err := provision.WriteImport(&out, sequence(records, nil), sequence(records, nil)); err != nil {
 		t.Fatal(err)
 	}
 	want := "NAME,TYPE,LABEL,ACCESS_TOKEN\na,,,TOKEN-a\n\"Zähler, 1\",meter,\"Hall \"\"2\"\"\",T;|\n"
@@ -146,10 +146,10 @@ func TestWriteImport(t *testing.T) {
 func TestWriteImportFails(t *testing.T) {
 	t.Parallel()
 	records := []provision.Record{{Name: "a", Registrar: provision.RegistrarOffline, Credential: provision.TokenCredential(secret.New("canary"))}}
-	if err := provision.WriteImport(&bytes.Buffer{}, sequence(records, errFault)); err == nil || strings.Contains(err.Error(), "canary") {
+	if err := provision.WriteImport(&bytes.Buffer{}, sequence(records, errFault), sequence(records, errFault)); err == nil || strings.Contains(err.Error(), "canary") {
 		t.Errorf("the inventory fails: %v", err)
 	}
-	if err := provision.WriteImport(full{}, sequence(records, nil)); err == nil || strings.Contains(err.Error(), "canary") {
+	if err := provision.WriteImport(full{}, sequence(records, nil), sequence(records, nil)); err == nil || strings.Contains(err.Error(), "canary") {
 		t.Errorf("the disk is full: %v", err)
 	}
 }

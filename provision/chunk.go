@@ -37,6 +37,7 @@ type chunk struct {
 	items []item
 	open  sync.WaitGroup // registrations under way
 	err   error          // it could not be planned: nothing of it was begun
+	stop  error          // the run is over: it was not recorded
 }
 
 // orders reports whether a device of the chunk is to be registered.
@@ -120,20 +121,28 @@ func isRefused(err error) bool {
 	return errors.As(err, &inUse) || (errors.As(err, &unprovisioned) && !unprovisioned.Doubt)
 }
 
-// consume commits the chunks, one after the other, and reports their items. It
-// takes all chunks; its error is the first that stopped the run.
+// consume records the chunks, one after the other, writes what they came to and
+// reports their items. It takes all chunks; its error is the first that stopped
+// the run.
 func (r *run) consume(ctx context.Context, chunks <-chan *chunk, report func(Result)) (stop error) {
 	lasting := context.WithoutCancel(ctx)
-	for c := range chunks {
-		c.open.Wait()
+	recorded := make(chan *chunk, 1)
+	go func() {
+		defer close(recorded)
+		r.record(lasting, chunks, recorded)
+	}()
+	for c := range recorded {
 		if c.err != nil {
 			if stop == nil {
 				stop = c.err
 			}
 			continue
 		}
+		if stop == nil {
+			stop = c.stop
+		}
 		if stop == nil && !r.DryRun {
-			stop = r.commit(lasting, c)
+			stop = r.write(lasting, c)
 		}
 		if stop != nil {
 			r.stopped.Store(true)
@@ -148,29 +157,50 @@ func (r *run) consume(ctx context.Context, chunks <-chan *chunk, report func(Res
 	return stop
 }
 
-// commit records what came of a chunk, and then writes its bundles.
-func (r *run) commit(ctx context.Context, c *chunk) error {
+// record brings what came of each chunk's registrations into the inventory, and
+// hands the chunk on. After the first failure nothing more is recorded.
+func (r *run) record(ctx context.Context, chunks <-chan *chunk, recorded chan<- *chunk) {
+	var stop error
+	for c := range chunks {
+		c.open.Wait()
+		if c.err == nil && stop == nil && !r.DryRun {
+			if stop = r.save(ctx, c); stop != nil {
+				r.stopped.Store(true)
+			}
+		}
+		c.stop = stop
+		recorded <- c
+	}
+}
+
+// save records what came of a chunk.
+func (r *run) save(ctx context.Context, c *chunk) error {
 	var records []Record
-	var bundles []Bundle
 	for i := range c.items {
 		it := &c.items[i]
-		if it.refused {
+		switch {
+		case it.refused:
 			it.next.State = StateRefused
 			records = append(records, r.stamped(it))
-		}
-		if it.left || it.failed() {
-			continue
-		}
-		if it.saves() {
+		case !it.left && !it.failed() && it.saves():
 			records = append(records, r.stamped(it))
 		}
-		if it.bundle != nil {
-			bundles = append(bundles, *it.bundle)
-		}
 	}
-	if len(records) > 0 {
-		if err := r.Inventory.Save(ctx, records); err != nil {
-			return fmt.Errorf("record the devices: %w", err)
+	if len(records) == 0 {
+		return nil
+	}
+	if err := r.Inventory.Save(ctx, records); err != nil {
+		return fmt.Errorf("record the devices: %w", err)
+	}
+	return nil
+}
+
+// write writes the bundles of a chunk that is recorded.
+func (r *run) write(ctx context.Context, c *chunk) error {
+	var bundles []Bundle
+	for i := range c.items {
+		if it := &c.items[i]; !it.left && !it.failed() && it.bundle != nil {
+			bundles = append(bundles, *it.bundle)
 		}
 	}
 	if len(bundles) > 0 {

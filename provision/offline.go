@@ -12,6 +12,8 @@ import (
 	"iter"
 	"slices"
 	"strings"
+
+	"github.com/tbcert/tbcert/certs/secret"
 )
 
 // Offline is the registrar for a ThingsBoard that is out of reach: it takes the
@@ -53,10 +55,10 @@ func importHeadings() []string {
 // (AbstractBulkImportService, DeviceBulkImportService). Of the credentials the
 // importer takes the first that a line has: X.509, then the token, then basic.
 //
-// The records are gone through twice: once for the columns that are needed, so
-// that a site of tokens has a file of tokens, and once for the lines.
-func WriteImport(w io.Writer, records iter.Seq2[Record, error]) error {
-	used, attributes, err := importColumns(records)
+// overview are the records without their secrets, which are gone through first for
+// the columns that are needed, so that a site of tokens has a file of tokens.
+func WriteImport(w io.Writer, overview, records iter.Seq2[Record, error]) error {
+	used, attributes, err := importColumns(overview)
 	if err != nil {
 		return fmt.Errorf("write the import file: %w", err)
 	}
@@ -99,8 +101,8 @@ func importColumns(records iter.Seq2[Record, error]) (used []bool, attributes []
 		if !imported(record) {
 			continue
 		}
-		for i, field := range importFields(record) {
-			used[i] = used[i] || i < always || field != ""
+		for i, field := range importFields(withAll(record)) {
+			used[i] = used[i] || field != ""
 		}
 		for _, attribute := range record.Extra.Attributes {
 			column := Attribute{Scope: attribute.Scope, Key: attribute.Key}
@@ -113,6 +115,21 @@ func importColumns(records iter.Seq2[Record, error]) (used []bool, attributes []
 		used[i] = true
 	}
 	return used, attributes, nil
+}
+
+// withAll is a record with a credential that has all the fields that one of its
+// kind may have.
+func withAll(r Record) Record {
+	some := secret.New("x")
+	switch r.Credential.Kind {
+	case CredentialToken:
+		r.Credential.Token = some
+	case CredentialBasic:
+		r.Credential.ClientID, r.Credential.Username, r.Credential.Password = some, some, some
+	case CredentialX509:
+		r.Credential.Chain = []byte("-----BEGIN CERTIFICATE-----\neA==\n-----END CERTIFICATE-----\n")
+	}
+	return r
 }
 
 // compareAttributes orders attributes by scope and key.

@@ -73,7 +73,7 @@ func TestBatchTwice(t *testing.T) {
 			t.Fatalf("error %v; summary (-want +got):\n%s", err, diff)
 		}
 		var out bytes.Buffer
-		if err := provision.WriteImport(&out, s.All(t.Context())); err != nil {
+		if err := provision.WriteImport(&out, s.All(t.Context()), s.All(t.Context())); err != nil {
 			t.Fatal(err)
 		}
 		return out.Bytes()

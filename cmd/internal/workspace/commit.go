@@ -9,7 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"runtime"
 	"slices"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // The two names under which changes wait. A stage is being written and may be
@@ -81,23 +84,25 @@ func (w *Workspace) recover() error {
 	return nil
 }
 
-// differing keeps the files that are not on the disk as they should be. Files
-// of one directory that follow each other cost one look at it when it is new.
+// differing keeps the files that are not on the disk as they should be. Of a
+// directory that is not there, one look tells that for all its files that follow
+// each other.
 func differing(root *os.Root, files []File) ([]File, error) {
 	kept := make([]File, 0, len(files))
-	missing := ""
+	look := looker{root: root}
+	defer look.close()
 	for _, file := range files {
-		dir := path.Dir(file.Name)
-		if dir == missing {
+		there, err := look.at(path.Dir(file.Name))
+		if err != nil {
+			return nil, err
+		}
+		if !there {
 			kept = addMissing(kept, file)
 			continue
 		}
 		info, err := root.Lstat(file.Name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			if _, err := root.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
-				missing = dir
-			}
 			kept = addMissing(kept, file)
 			continue
 		case err != nil:
@@ -114,6 +119,47 @@ func differing(root *os.Root, files []File) ([]File, error) {
 		}
 	}
 	return kept, nil
+}
+
+// A looker looks which directories are there, and remembers the last one.
+type looker struct {
+	root   *os.Root
+	dir    string
+	there  bool
+	above  string
+	parent *os.Root // opened for above; nil is none
+}
+
+// at reports whether a directory is there.
+func (l *looker) at(dir string) (bool, error) {
+	if dir == l.dir || dir == "." {
+		return dir == "." || l.there, nil
+	}
+	if above := path.Dir(dir); above != l.above {
+		l.close()
+		parent, err := l.root.OpenRoot(above)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+		l.above, l.parent = above, parent
+	}
+	l.dir, l.there = dir, false
+	if l.parent == nil {
+		return false, nil
+	}
+	_, err := l.parent.Lstat(path.Base(dir))
+	l.there = err == nil
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return l.there, err
+}
+
+func (l *looker) close() {
+	if l.parent != nil {
+		_ = l.parent.Close()
+		l.parent = nil
+	}
 }
 
 // addMissing adds a file that is not on the disk, unless it is not to be there.
@@ -144,17 +190,51 @@ func stage(root *os.Root, files []File) error {
 		return err
 	}
 	defer staged.Close()
-	sync := newSyncer(staged, len(files))
-	defer sync.close()
-	if err := sync.findMask(); err != nil {
+	mask, err := findMask(staged)
+	if err != nil {
 		return err
 	}
+	var written []File
 	var removed []string
 	for _, file := range files {
 		if file.Remove {
 			removed = append(removed, file.Name)
-			continue
+		} else {
+			written = append(written, file)
 		}
+	}
+	if len(removed) > 0 {
+		list, err := json.Marshal(removed)
+		if err != nil {
+			return err
+		}
+		written = append(written, File{Name: removeFile, Data: list, Secret: true})
+	}
+	whole := canSyncFileSystem && len(written) > syncBatch
+	var group errgroup.Group
+	for _, part := range parts(written) {
+		group.Go(func() error { return stagePart(staged, part, mask, whole) })
+	}
+	if err := group.Wait(); err != nil || !whole {
+		return err
+	}
+	d, err := staged.Open(".")
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return syncFileSystem(d)
+}
+
+// stagePart writes some of the files, and syncs them unless all are to be synced
+// as a whole.
+func stagePart(staged *os.Root, files []File, mask fs.FileMode, whole bool) error {
+	sync, err := newSyncer(staged, mask, whole)
+	if err != nil {
+		return err
+	}
+	defer sync.close()
+	for _, file := range files {
 		if err := sync.makeDir(path.Dir(file.Name)); err != nil {
 			return err
 		}
@@ -162,49 +242,50 @@ func stage(root *os.Root, files []File) error {
 			return err
 		}
 	}
-	if err := stageRemoved(sync, removed); err != nil {
-		return err
-	}
 	return sync.flush()
 }
 
-// stageRemoved writes the list of files that are to go, if there are any.
-func stageRemoved(sync *syncer, removed []string) error {
-	if len(removed) == 0 {
-		return nil
+// parts splits many files so that all processors have some to write, and no
+// directory's files are in two of them.
+func parts(files []File) [][]File {
+	size := len(files)
+	if size > syncBatch {
+		size = size/runtime.GOMAXPROCS(0) + 1
 	}
-	list, err := json.Marshal(removed)
-	if err != nil {
-		return err
+	var split [][]File
+	for len(files) > 0 {
+		end := min(size, len(files))
+		for end < len(files) && path.Dir(files[end].Name) == path.Dir(files[end-1].Name) {
+			end++
+		}
+		split = append(split, files[:end])
+		files = files[end:]
 	}
-	if err := sync.makeDir("."); err != nil {
-		return err
-	}
-	return writeNew(File{Name: removeFile, Data: list, Secret: true}, sync)
+	return split
 }
 
 // writeNew makes one file in the directory made last, its mode set before its
 // first byte, and hands it over to be synced and closed.
 func writeNew(file File, sync *syncer) error {
 	mode := file.mode()
-	f, err := sync.dir.OpenFile(path.Base(file.Name), os.O_WRONLY|os.O_CREATE|os.O_EXCL|openNoFollow, mode)
+	f, err := sync.dir.create(path.Base(file.Name), mode)
 	if err != nil {
 		return err
 	}
 	// Chmod past the umask: a root certificate that a service cannot read
 	// is as bad as a key that it can.
 	if mode&sync.mask != 0 {
-		if err := f.Chmod(mode); err != nil {
-			return errors.Join(err, f.Close())
+		if err := f.chmod(mode); err != nil {
+			return errors.Join(err, f.close())
 		}
 	}
 	if err := writeData(f, file); err != nil {
-		return errors.Join(err, f.Close())
+		return errors.Join(err, f.close())
 	}
 	return sync.take(f)
 }
 
-func writeData(f *os.File, file File) error {
+func writeData(f *newFile, file File) error {
 	if file.Write == nil {
 		_, err := f.Write(file.Data)
 		return err
@@ -272,11 +353,17 @@ func moveInto(root *os.Root, dir string) (touched []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	m, err := openMove(root, staged, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer m.close()
 	for _, entry := range entries {
 		target := path.Join(dir, entry.Name())
-		if target == removeFile {
+		if target == removeFile || m.from.move(entry.Name(), m.to) == nil {
 			continue
 		}
+		// Something is there, or the file system cannot tell by itself.
 		if entry.IsDir() && isDir(root, target) {
 			below, err := moveInto(root, target)
 			if err != nil {
@@ -290,6 +377,30 @@ func moveInto(root *os.Root, dir string) (touched []string, err error) {
 		}
 	}
 	return append(touched, dir), nil
+}
+
+// A move is from one directory to another.
+type move struct{ from, to directory }
+
+func openMove(root *os.Root, from, to string) (m move, err error) {
+	for _, end := range []struct {
+		name string
+		into *directory
+	}{{from, &m.from}, {to, &m.to}} {
+		below, err := root.OpenRoot(end.name)
+		if err != nil {
+			return move{}, err
+		}
+		*end.into, err = openDirectory(below)
+		if err := errors.Join(err, below.Close()); err != nil {
+			return move{}, err
+		}
+	}
+	return m, nil
+}
+
+func (m move) close() {
+	_, _ = m.from.close(), m.to.close() // nothing was written through them
 }
 
 func isDir(root *os.Root, name string) bool {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -22,67 +23,97 @@ const (
 // brings all of it to the disk.
 type syncer struct {
 	staged *os.Root
-	whole  bool // sync the file system, not the files
-	open   []*os.File
+	whole  bool // the file system is synced by the caller, not the files
+	open   []*newFile
 	made   []string
-	known  map[string]bool
-	dir    *os.Root    // the directory made last
-	name   string      // its name
-	mask   fs.FileMode // the bits that the umask takes from new files
+	known  map[string]directory // directories that have others in them
+	dir    directory            // the one that was asked for last
+	name   string               // its name; "" is none yet
+	mask   fs.FileMode          // the bits that the umask takes from new files
 }
 
-func newSyncer(staged *os.Root, files int) *syncer {
+func newSyncer(staged *os.Root, mask fs.FileMode, whole bool) (*syncer, error) {
+	top, err := openDirectory(staged)
+	if err != nil {
+		return nil, err
+	}
 	return &syncer{
 		staged: staged,
-		whole:  canSyncFileSystem && files > syncBatch,
+		whole:  whole,
+		mask:   mask,
 		made:   []string{"."},
-		known:  map[string]bool{".": true},
-	}
+		known:  map[string]directory{".": top},
+	}, nil
 }
 
 // findMask finds out what the umask takes from the modes of new files: asking
 // for it would mean to change it, for all threads.
-func (s *syncer) findMask() error {
+func findMask(staged *os.Root) (fs.FileMode, error) {
 	const probe, all = ".mask", 0o777
-	f, err := s.staged.OpenFile(probe, os.O_WRONLY|os.O_CREATE|os.O_EXCL|openNoFollow, all)
+	f, err := staged.OpenFile(probe, os.O_WRONLY|os.O_CREATE|os.O_EXCL|openNoFollow, all)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	info, err := f.Stat()
-	if err := errors.Join(err, f.Close(), s.staged.Remove(probe)); err != nil {
-		return err
+	if err := errors.Join(err, f.Close(), staged.Remove(probe)); err != nil {
+		return 0, err
 	}
-	s.mask = all &^ info.Mode().Perm()
-	return nil
+	return all &^ info.Mode().Perm(), nil
 }
 
 // makeDir makes a directory, unless it is there, and opens it for writeNew.
+// Files of one directory are to follow each other.
 func (s *syncer) makeDir(name string) error {
-	if s.dir != nil && s.name == name {
+	if s.name == name {
 		return nil
 	}
-	if !s.known[name] {
-		if err := s.staged.MkdirAll(name, directoryMode); err != nil {
-			return err
-		}
-		s.known[name] = true
-		s.made = append(s.made, name)
+	s.leave()
+	if known, ok := s.known[name]; ok {
+		s.dir, s.name = known, name
+		return nil
 	}
-	dir, err := s.staged.OpenRoot(name)
+	above, err := s.parent(path.Dir(name))
 	if err != nil {
 		return err
 	}
-	if s.dir != nil {
-		_ = s.dir.Close() // nothing was written through it that is not synced by name
+	if s.dir, err = above.open(path.Base(name), directoryMode); err != nil {
+		return err
 	}
-	s.dir, s.name = dir, name
+	s.name = name
+	s.made = append(s.made, name)
 	return nil
 }
 
+// parent gives a directory that has others in it, which stays open.
+func (s *syncer) parent(name string) (directory, error) {
+	if known, ok := s.known[name]; ok {
+		return known, nil
+	}
+	above, err := s.parent(path.Dir(name))
+	if err != nil {
+		return directory{}, err
+	}
+	made, err := above.open(path.Base(name), directoryMode)
+	if err != nil {
+		return directory{}, err
+	}
+	s.known[name] = made
+	s.made = append(s.made, name)
+	return made, nil
+}
+
+// leave closes the directory that was asked for last, unless it stays open.
+func (s *syncer) leave() {
+	if _, stays := s.known[s.name]; s.name != "" && !stays {
+		_ = s.dir.close() // nothing was written through it that is not synced by name
+	}
+	s.name = ""
+}
+
 // take takes a written file, to be synced and closed by flush or before.
-func (s *syncer) take(f *os.File) error {
+func (s *syncer) take(f *newFile) error {
 	if s.whole {
-		return f.Close()
+		return f.close()
 	}
 	s.open = append(s.open, f)
 	if len(s.open) < syncBatch {
@@ -96,21 +127,17 @@ func (s *syncer) syncFiles() error {
 	var group errgroup.Group
 	group.SetLimit(syncers)
 	for _, f := range s.open {
-		group.Go(func() error { return errors.Join(f.Sync(), f.Close()) })
+		group.Go(func() error { return errors.Join(f.sync(), f.close()) })
 	}
 	s.open = s.open[:0]
 	return group.Wait()
 }
 
-// flush returns once everything taken is on the disk.
+// flush returns once everything taken is on the disk, unless the caller sees to
+// that.
 func (s *syncer) flush() error {
 	if s.whole {
-		d, err := s.staged.Open(".")
-		if err != nil {
-			return err
-		}
-		defer d.Close()
-		return syncFileSystem(d)
+		return nil
 	}
 	var group errgroup.Group
 	group.SetLimit(syncers)
@@ -121,13 +148,14 @@ func (s *syncer) flush() error {
 	return group.Wait()
 }
 
-// close closes the directory, and what an error left open.
+// close closes the directories, and what an error left open.
 func (s *syncer) close() {
-	if s.dir != nil {
-		_ = s.dir.Close()
+	s.leave()
+	for _, dir := range s.known {
+		_ = dir.close()
 	}
 	for _, f := range s.open {
-		_ = f.Close() // the stage is thrown away
+		_ = f.close() // the stage is thrown away
 	}
 }
 
