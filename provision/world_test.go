@@ -154,6 +154,9 @@ func (s shelf) put(bundles []provision.Bundle) {
 		for _, file := range bundle.Files {
 			s.bundles[bundle.Directory][file.Name] = file
 		}
+		for _, name := range bundle.Remove {
+			delete(s.bundles[bundle.Directory], name)
+		}
 	}
 }
 
