@@ -39,11 +39,26 @@ func (c changer) Withdraw(_ context.Context, record provision.Record) error {
 	})
 }
 
+// oneWayChanger changes credentials that cannot be read back: those on record
+// are all that is known.
+type oneWayChanger struct{ changer }
+
+func (oneWayChanger) Kind() provision.RegistrarKind { return kindOneWay }
+
 // fleetWorld is a world with devices that are registered.
 func fleetWorld(t *testing.T, devices ...string) *world {
 	t.Helper()
 	w := newWorld()
 	mustRun(t, w.batch(board{world: w}), named(devices...))
+	w.calls = nil
+	return w
+}
+
+// oneWayWorld is one whose credentials cannot be read back.
+func oneWayWorld(t *testing.T, devices ...string) *world {
+	t.Helper()
+	w := newWorld()
+	mustRun(t, w.batch(oneWay{board{world: w}}), named(devices...))
 	w.calls = nil
 	return w
 }
@@ -69,7 +84,7 @@ func (w *world) checkKnown(t *testing.T) {
 	t.Helper()
 	for name, record := range w.records {
 		has := w.board[name].Credential
-		reads := record.State == provision.StateRegistered && !record.Credential.Made()
+		reads := record.Registrar == provision.RegistrarThingsBoard && record.State == provision.StateRegistered
 		if !reads && !has.Equal(record.Credential) && !has.Equal(record.Next) {
 			t.Errorf("%s has a credential in ThingsBoard that is not on record (%s)", name, record.State)
 		}
@@ -82,7 +97,7 @@ func (w *world) checkSettled(t *testing.T, before map[string]string, names ...st
 	t.Helper()
 	for _, name := range names {
 		record, has := w.records[name], w.board[name].Credential
-		if record.State != provision.StateRegistered || !record.Next.IsZero() || record.Credential.Made() {
+		if record.State != provision.StateRegistered || !record.Next.IsZero() || (record.Credential.Made() && !record.Credential.Equal(has)) {
 			t.Errorf("%s: record %s, next %v, made %v", name, record.State, record.Next.Kind, record.Credential.Made())
 		}
 		if w.token(name) != has.Token.Reveal()+"\n" {
@@ -126,35 +141,40 @@ func TestRotate(t *testing.T) {
 // device has is on record, and the next run ends what was begun.
 func TestRotateIsNeverLost(t *testing.T) {
 	t.Parallel()
-	whole := fleetWorld(t, "a", "b")
-	if _, _, err := rotated(t, whole.rotation(), "a", "b"); err != nil {
-		t.Fatal(err)
-	}
-	for failAt := 1; failAt <= len(whole.calls); failAt++ {
-		for _, applied := range []bool{false, true} {
-			for _, proving := range []bool{false, true} {
-				name := fmt.Sprintf("%s, call %d, applied %v, proving %v", whole.calls[failAt-1], failAt, applied, proving)
-				t.Run(name, func(t *testing.T) {
-					t.Parallel()
-					w := fleetWorld(t, "a", "b")
-					before := w.tokens()
-					w.failAt, w.applied = failAt, applied
-					rotation := w.rotation()
-					if proving {
-						rotation.Prove = func(context.Context, string, provision.Credential) error { return nil }
-					}
-					_, summary, err := rotated(t, rotation, "a", "b")
-					w.checkKnown(t)
-					if err == nil && summary.Failed == 0 && summary.Left == 0 {
-						w.checkSettled(t, before, "a", "b") // the fault did not matter
-					}
-					w.failAt, w.calls = 0, nil
-					if _, summary, err := rotated(t, w.rotation(), "a", "b"); err != nil || summary.Rotated != 2 {
-						t.Fatalf("run again: summary %+v, error %v", summary, err)
-					}
-					w.checkSettled(t, before, "a", "b")
-				})
+	for kind, begin := range map[string]func(*testing.T, ...string) *world{"thingsboard": fleetWorld, "one way": oneWayWorld} {
+		rotation := func(w *world, proving bool) *provision.Rotation {
+			r := w.rotation()
+			if kind == "one way" {
+				r.Changer = oneWayChanger{r.Changer.(changer)}
 			}
+			if proving {
+				r.Prove = func(context.Context, string, provision.Credential) error { return nil }
+			}
+			return r
+		}
+		whole := begin(t, "a", "b")
+		if _, _, err := rotated(t, rotation(whole, true), "a", "b"); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 4 * len(whole.calls) {
+			failAt, applied, proving := i/4+1, i%2 == 0, i%4 < 2
+			name := fmt.Sprintf("%s, %s, call %d, applied %v, proving %v", kind, whole.calls[failAt-1], failAt, applied, proving)
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				w := begin(t, "a", "b")
+				before := w.tokens()
+				w.failAt, w.applied = failAt, applied
+				_, summary, err := rotated(t, rotation(w, proving), "a", "b")
+				w.checkKnown(t)
+				if err == nil && summary.Failed == 0 && summary.Left == 0 {
+					w.checkSettled(t, before, "a", "b") // the fault did not matter
+				}
+				w.failAt, w.calls = 0, nil
+				if _, summary, err := rotated(t, rotation(w, false), "a", "b"); err != nil || summary.Rotated != 2 {
+					t.Fatalf("run again: summary %+v, error %v", summary, err)
+				}
+				w.checkSettled(t, before, "a", "b")
+			})
 		}
 	}
 }
