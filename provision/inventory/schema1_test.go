@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,10 +32,12 @@ func schema1(t *testing.T, n int) (path string) {
 		"INSERT INTO goose_db_version (version_id, is_applied) VALUES (0, 1), (1, 1)",
 		`INSERT INTO devices VALUES ('remote', 'remote', 'l', 'p', 'thingsboard', 'id', 'token', NULL, 'pending', 1000, 2000)`,
 	}
+	var devices []string
 	for i := range 2 * n {
-		statements = append(statements, fmt.Sprintf(
+		devices = append(devices, fmt.Sprintf(
 			`INSERT INTO devices VALUES ('m-%04d', 'm-%04d', 'l', 'p', 'offline', '', 'token', 'canary-%d', 'registered', 1000, 2000)`, i, i, i))
 	}
+	statements = append(statements, "BEGIN; "+strings.Join(devices, "; ")+"; COMMIT")
 	raw(t, path, append(statements, fmt.Sprintf(`DELETE FROM devices WHERE name >= 'm-%04d' AND name < 'n'`, n))...)
 	return path
 }

@@ -72,7 +72,9 @@ func (f fleet) exec(statement string) {
 
 func take(t *testing.T, s *inventory.Shared, n int) []provision.Task {
 	t.Helper()
-	tasks, err := s.Take(t.Context(), n)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	tasks, err := s.Take(ctx, n)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,6 +146,38 @@ func TestMachinesShareTheWork(t *testing.T) {
 		}
 	}
 	f.job(f.store(), inventory.Job{State: inventory.JobDone, Done: f.rows})
+}
+
+// Rows that another machine is just taking are neither waited for nor taken as
+// well.
+func TestRowsAreTakenPastThoseOfOthers(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 10)
+	s := f.join(inventory.Work{})
+	conn, err := pgx.Connect(t.Context(), f.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = tx.Exec(t.Context(), `UPDATE tbcert.job_rows SET owner = 'other', lease_until = 9000000000000 WHERE seq < 4`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if got, err := s.Take(ctx, 4); err != nil || fmt.Sprint(seqs(got)) != "[4 5 6 7]" {
+		t.Errorf("taken are %v, %v", seqs(got), err)
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := take(t, s, 4); fmt.Sprint(seqs(got)) != "[8 9]" {
+		t.Errorf("taken are %v", seqs(got))
+	}
 }
 
 // A machine that is gone keeps its rows for as long as their lease runs.

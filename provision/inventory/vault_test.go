@@ -159,7 +159,7 @@ func TestTheFileHoldsNoSecret(t *testing.T) {
 func TestSecretsBelongToTheirPlace(t *testing.T) {
 	t.Parallel()
 	for _, statement := range []string{
-		`UPDATE credentials SET sealed = (SELECT sealed FROM credentials WHERE device = 'meter-00002') WHERE device = 'meter-00001'`,
+		`UPDATE credentials SET sealed = (SELECT sealed FROM credentials WHERE device = 'meter-00002') WHERE device = 'meter-00001' AND role = 'current'`,
 		`UPDATE credentials SET sealed = (SELECT sealed FROM credentials WHERE role = 'next') WHERE device = 'meter-00001' AND role = 'current'`,
 		`UPDATE credentials SET sealed = CAST(x'02' || substr(sealed, 2) AS BLOB)`,
 		`UPDATE credentials SET sealed = substr(sealed, 1, 5)`,

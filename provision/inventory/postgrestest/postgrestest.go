@@ -101,7 +101,8 @@ func (s *Server) start(ctx context.Context, bin string) (err error) {
 	// No TCP, no syncing: it is gone soon.
 	//nolint:gosec // the programs that were found
 	s.command = exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(bin, "postgres"), "-D", data, "-k", s.dir,
-		"-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200")
+		"-c", "listen_addresses=", "-c", "max_connections=200",
+		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "wal_level=minimal", "-c", "max_wal_senders=0")
 	s.command.Dir, s.command.SysProcAttr = s.dir, attributes
 	s.command.Stdout, s.command.Stderr = s.log, s.log
 	if err := s.command.Start(); err != nil {
