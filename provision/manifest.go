@@ -31,8 +31,9 @@ func (e *RowError) Error() string {
 }
 
 // ReadManifest reads devices, and hands each that is sound to the spool, in
-// their order. It holds one row at a time, which may have 1 MiB. The text must be
-// UTF-8; a byte order mark and lines that end with CRLF are accepted.
+// their order. It holds one row at a time, which may have 1 MiB (in YAML 64 KiB).
+// The text must be UTF-8; a byte order mark and lines that end with CRLF are
+// accepted.
 //
 // A device has a name, and where wanted a label, profile (or type), description,
 // gateway (true or false), customer (its title), attributes, and a credential:

@@ -64,7 +64,7 @@ func (o *yamlItem) read(ctx context.Context, m *manifest) error {
 		m.fail(line, column, notUTF8)
 		return nil
 	}
-	if depthOf(o.text) > maxDepth {
+	if depthOf(o.text) > maxDepth || bytes.Contains(o.text, bytes.Repeat([]byte("- "), maxDepth)) {
 		d.fail(0, fmt.Sprintf("the device is nested deeper than %d", maxDepth))
 		return nil
 	}

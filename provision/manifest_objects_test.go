@@ -165,8 +165,8 @@ func TestReadManifestRefusesObjects(t *testing.T) {
 		}},
 		{"a long device", "f.json", "[{\"name\":\"" + strings.Repeat("a", 2<<20) + "\"},\n{\"name\":\"b/\"}]", []string{"f.json:1:2: the device is longer than 1 MiB", "f.json:2:9: device name"}},
 		{"a long line", "f.ndjson", "{\"name\":\"" + strings.Repeat("a", 2<<20) + "\"}\n{\"name\":\"b/\"}", []string{"f.ndjson:1:1: the line is longer than 1 MiB", "f.ndjson:2:9: device name"}},
-		{"a long item", "f.yaml", "- name: a\n" + strings.Repeat("  label: "+strings.Repeat("a", 1000)+"\n", 2000) + "- name: b/\n", []string{"f.yaml:1:1: the device is longer than 1 MiB", "f.yaml:2002:9: device name"}},
-		{"a long line of an item", "f.yaml", "- name: a\n  label: " + strings.Repeat("a", 2<<20) + "\n- name: b/\n", []string{"f.yaml:1:1: the device is longer than 1 MiB", "f.yaml:3:9: device name"}},
+		{"a long item", "f.yaml", "- name: a\n" + strings.Repeat("  label: "+strings.Repeat("a", 1000)+"\n", 2000) + "- name: b/\n", []string{"f.yaml:1:1: the device is longer than 64 KiB", "f.yaml:2002:9: device name"}},
+		{"a long line of an item", "f.yaml", "- name: a\n  label: " + strings.Repeat("a", 2<<20) + "\n- name: b/\n", []string{"f.yaml:1:1: the device is longer than 64 KiB", "f.yaml:3:9: device name"}},
 		{"a long first line", "f.yaml", strings.Repeat("a", 2<<20), []string{"f.yaml:1:1: a manifest in YAML is a list"}},
 		{"no list", "f.yaml", "# x\nname: a\n", []string{"f.yaml:2:1: a manifest in YAML is a list"}},
 		{"a flow list", "f.yaml", "devices: [{name: a}]\n", []string{"f.yaml:1:1: a manifest in YAML is a list"}},
@@ -186,7 +186,8 @@ func TestReadManifestRefusesObjects(t *testing.T) {
 		{"YAML attributes", "f.yaml", "- name: a\n  server_attributes:\n    a: .nan\n    b: ~\n    c: *x\n  shared_attributes: canary\n", []string{
 			"f.yaml:3:5: ", `f.yaml:4:5: the attribute "b" is null`, "f.yaml:5:5: the value is an anchor", "f.yaml:6:22: the shared attributes must be a mapping",
 		}},
-		{"deep YAML", "f.yaml", "- name: " + deep + "\n", []string{"f.yaml:1:1: the device is nested deeper than 200"}},
+		{"deep YAML", "f.yaml", "- name: " + deep[:60_000] + "\n", []string{"f.yaml:1:1: the device is nested deeper than 200"}},
+		{"deep lists", "f.yaml", "- " + strings.Repeat("- ", 30_000) + "\n", []string{"f.yaml:1:1: the device is nested deeper than 200"}},
 		{"deep JSON", "f.ndjson", `{"name":` + deep + "}", []string{"f.ndjson:1:"}},
 	}
 	for _, test := range tests {

@@ -21,6 +21,10 @@ type yamlManifest struct {
 	item    yamlItem
 }
 
+// maxItem is the longest item, in bytes: the library takes time with the square
+// of the number of its fields.
+const maxItem = 64 << 10
+
 const wantList = "a manifest in YAML is a list with a hyphen before each device, which may stand below devices:"
 
 func (m *manifest) readYAML(ctx context.Context, text *bufio.Reader) error {
@@ -62,7 +66,7 @@ func (y *yamlManifest) take(ctx context.Context, line []byte) error {
 	}
 	if y.begun > 0 && !y.long {
 		y.item.text = append(y.item.text, line...)
-		y.long = len(y.item.text) > maxRow
+		y.long = len(y.item.text) > maxItem
 	}
 	return nil
 }
@@ -104,7 +108,7 @@ func (y *yamlManifest) end(ctx context.Context) error {
 	}
 	y.rows++
 	if y.long {
-		y.fail(y.begun, y.indent+1, "the device is longer than 1 MiB")
+		y.fail(y.begun, y.indent+1, "the device is longer than 64 KiB, which is the most in YAML")
 		return nil
 	}
 	o.line, o.indent = y.begun, y.indent
