@@ -60,7 +60,7 @@ func sites(tb testing.TB, dir string) []string {
 // read.
 func searchOpenFiles(tb testing.TB, site string, secrets []string) {
 	tb.Helper()
-	ours := []string{"ca", "server", "devices", "ca-root.pem", "tbcert.yaml", "inventory.db", "thingsboard-import.csv"}
+	ours := []string{"ca", "server", "devices", "ca-root.pem", "tbcert.yaml", "inventory.db", "thingsboard-import.csv", "provision-failed.ndjson"}
 	walk(tb, site, func(path string, info fs.FileInfo) {
 		name, _ := filepath.Rel(site, path)
 		if info.Mode().Perm()&0o077 == 0 || !slices.Contains(ours, strings.Split(name, string(filepath.Separator))[0]) {
@@ -100,7 +100,7 @@ func secretsBelow(tb testing.TB, dir string) []string {
 			found = append(found, string(match[1]))
 		}
 		switch filepath.Base(path) {
-		case "token":
+		case "token", "password":
 			found = append(found, strings.TrimSpace(string(data)))
 		case "thingsboard-import.csv":
 			found = append(found, importedTokens(tb, data)...)
@@ -117,10 +117,13 @@ func importedTokens(tb testing.TB, data []byte) []string {
 		tb.Errorf("thingsboard-import.csv: %v", err)
 		return nil
 	}
-	column := slices.IndexFunc(rows[0], func(name string) bool { return strings.Contains(strings.ToLower(name), "token") })
 	var tokens []string
 	for _, row := range rows[1:] {
-		tokens = append(tokens, row[column])
+		for i, heading := range rows[0] {
+			if heading == "ACCESS_TOKEN" || heading == "MQTT_PASSWORD" {
+				tokens = append(tokens, row[i])
+			}
+		}
 	}
 	return tokens
 }

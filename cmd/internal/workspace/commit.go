@@ -11,6 +11,7 @@ import (
 	"path"
 	"runtime"
 	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -79,6 +80,27 @@ func (w *Workspace) recover() error {
 	if _, err := root.Lstat(stageDir); err == nil {
 		if err := root.RemoveAll(stageDir); err != nil {
 			return fmt.Errorf("drop the interrupted change in %s: %w", w.Path(stageDir), err)
+		}
+	}
+	return w.dropSpools(root)
+}
+
+// spoolPrefix begins the names of files that a run keeps its input in
+// (inventory.Spool). They have no name any more once they are open.
+const spoolPrefix = ".tbcert-spool-"
+
+// dropSpools removes those of runs that were killed just then.
+func (w *Workspace) dropSpools(root *os.Root) error {
+	entries, err := fs.ReadDir(root.FS(), ".")
+	if err != nil {
+		return w.named(".", err)
+	}
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), spoolPrefix) {
+			continue
+		}
+		if err := root.Remove(entry.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return w.named(entry.Name(), err)
 		}
 	}
 	return nil
