@@ -8,8 +8,8 @@ BIN     := dist/tbcert
 export PATH := $(PATH):/usr/sbin
 
 # Debian packages that the tests talk to, and a command of each that shows it is there.
-TEST_PACKAGES := mosquitto mosquitto-clients openssl default-jre-headless gcc libc6-dev ca-certificates
-TEST_COMMANDS := mosquitto mosquitto_pub openssl keytool gcc
+TEST_PACKAGES := mosquitto mosquitto-clients openssl default-jre-headless gcc libc6-dev ca-certificates postgresql python3-venv
+TEST_COMMANDS := mosquitto mosquitto_pub openssl keytool gcc python3
 
 .PHONY: help build test deps lint bench fuzz demo clean
 
@@ -28,6 +28,8 @@ test: deps ## install what the tests need, then run them all
 
 deps: ## the real components that the tests talk to (Debian packages)
 	@missing=; for c in $(TEST_COMMANDS); do command -v $$c >/dev/null 2>&1 || missing="$$missing $$c"; done; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	python3 -c 'import ensurepip' >/dev/null 2>&1 || missing="$$missing python3-venv"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	echo "The tests need$$missing: installing $(TEST_PACKAGES)"; \
 	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
@@ -39,7 +41,7 @@ lint: ## the linter, as pinned in go.mod
 	$(GO) mod tidy -diff
 
 bench: deps ## measure against the peers and write docs/benchmarks.md
-	$(GO) test -tags bench -count 1 -timeout 30m -run TestBenchmarks ./cmd -args -write
+	$(GO) test -tags bench -count 1 -timeout 60m -run TestBenchmarks ./cmd -args -write
 
 fuzz: ## every fuzz target for FUZZTIME
 	@set -e; for p in $$($(GO) list ./...); do \

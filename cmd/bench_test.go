@@ -57,7 +57,9 @@ func TestBenchmarks(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	results := []measure{benchHelp(t, binary), benchInit(t, binary, dir), benchVerify(t, binary, dir)}
-	table := report(results)
+	fleets := benchFleet(t, binary)
+	table := report(results) + reportFleet(fleets)
+	checkFleet(t, fleets)
 	t.Log("\n" + table)
 	for _, m := range results {
 		if m.limit > 0 && ratio(m) > m.limit {

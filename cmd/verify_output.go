@@ -1,11 +1,16 @@
 package cmd
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tbcert/tbcert/cmd/internal/workspace"
+	"github.com/tbcert/tbcert/provision/inventory"
 	"github.com/tbcert/tbcert/verify"
 )
 
@@ -31,8 +36,14 @@ type verifySummary struct {
 func (a *app) verify(command *cobra.Command, verifier *verify.Verifier, targets []namedTarget) error {
 	summary := verifySummary{Schema: "tbcert.verify.summary/v1"}
 	code := exitOK
+	var found []inventory.Verification
+	defer func() { a.keepVerifications(command.Context(), found) }()
 	for _, target := range targets {
+		begin := a.process.Now()
 		report := verifier.Run(command.Context(), target.Target)
+		if target.device != "" && report.ExitCode != exitInterrupted {
+			found = append(found, verification(target.device, begin, a.process.Now(), report))
+		}
 		if err := a.tellReport(schema(command), target, report); err != nil {
 			return err
 		}
@@ -58,6 +69,37 @@ func (a *app) verify(command *cobra.Command, verifier *verify.Verifier, targets 
 		return err
 	}
 	return told(code)
+}
+
+// verification is a report as the inventory keeps it.
+func verification(device string, begin, end time.Time, report verify.Report) inventory.Verification {
+	v := inventory.Verification{
+		Device: device, At: begin.UTC().Truncate(time.Millisecond), OK: report.OK, ExitCode: report.ExitCode,
+		FailedCheck: string(report.Failed), Took: end.Sub(begin), How: "bundle",
+	}
+	for _, check := range report.Checks {
+		if check.ID == report.Failed {
+			v.Cause = check.Cause
+		}
+	}
+	return v
+}
+
+// keepVerifications puts what was found on record, where there is one. That it
+// cannot be is told and is no failure of what was verified.
+func (a *app) keepVerifications(ctx context.Context, found []inventory.Verification) {
+	ws := a.workspace()
+	if there, err := ws.Exists(workspace.InventoryFile); len(found) == 0 || err != nil || !there {
+		return
+	}
+	ctx = context.WithoutCancel(ctx)
+	store, err := inventory.Open(ctx, ws.Path(workspace.InventoryFile), inventory.Options{Now: a.process.Now})
+	if err == nil {
+		err = errors.Join(store.SaveVerifications(ctx, found), store.Close())
+	}
+	if err != nil {
+		a.ui.Warn("the result could not be recorded: %v", err)
+	}
 }
 
 func (a *app) tellSummary(summary verifySummary) error {
