@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -35,8 +36,9 @@ func newInspect(a *app) *cobra.Command {
 	command := &cobra.Command{
 		Use:   "inspect FILE|HOST:PORT",
 		Short: "Tell what is in a certificate or key file, or what a server presents",
-		Long: `Tell what is in a file (PEM with any number of certificates and keys, or a DER certificate), or what
-certificates a TLS server presents. Keys are described, never shown. A server is not logged in to.`,
+		Long: `Tell what is in a file (PEM with any number of certificates, keys, certificate requests and revocation
+lists, or one of them but a key in DER), or what certificates a TLS server presents. Keys are described, never
+shown. A server is not logged in to.`,
 		Example: `  tbcert inspect server/mqttserver.pem
   tbcert inspect tb.example.com:8883 -o json`,
 		Args: cobra.ExactArgs(1),
@@ -138,21 +140,78 @@ func (a *app) inspectText(result inspectResult) string {
 	return text.String()
 }
 
+// factLine writes one fact, if there is a value. The value may be anybody's;
+// the notes are tbcert's own, with their colors.
+type factLine func(name, value string, notes ...string)
+
+// printable makes a text from a file or a server safe to show: a subject may
+// hold line breaks, which would pass for facts of their own, and a terminal's
+// control sequences.
+func printable(value string) string {
+	var out strings.Builder
+	for _, r := range value {
+		if unicode.IsPrint(r) {
+			out.WriteRune(r)
+			continue
+		}
+		quoted := strconv.QuoteRuneToASCII(r)
+		out.WriteString(quoted[1 : len(quoted)-1])
+	}
+	return out.String()
+}
+
 // objectText writes what is known of one object, a line each.
 func (a *app) objectText(text *strings.Builder, object certs.Object) {
-	line := func(name, value string) {
+	line := func(name, value string, notes ...string) {
 		if value != "" {
-			fmt.Fprintf(text, "   %-12s %s\n", name, value)
+			fmt.Fprintf(text, "   %-14s %s%s\n", name, printable(value), strings.Join(notes, ""))
 		}
 	}
 	if key := object.Key; key != nil {
 		line("key", string(key.KeyType))
 		line("public key", key.PublicKey)
 	}
-	cert := object.Certificate
-	if cert == nil {
-		return
+	if object.Certificate != nil {
+		a.certificateText(line, object.Certificate)
 	}
+	if object.Request != nil {
+		a.requestText(line, object.Request)
+	}
+	if object.CRL != nil {
+		a.crlText(line, object.CRL)
+	}
+}
+
+func (a *app) requestText(line factLine, request *certs.Request) {
+	line("subject", request.Subject)
+	line("hosts", strings.Join(request.Hosts, ", "))
+	kind := string(request.KeyType)
+	if request.AsksForCA {
+		kind += ", asks for a CA"
+	}
+	line("key", kind)
+	line("signed with", request.SignatureAlgorithm)
+	line("public key", request.PublicKey)
+	line("problem", request.Problem)
+}
+
+func (a *app) crlText(line factLine, crl *certs.CRL) {
+	line("issuer", crl.Issuer)
+	line("number", crl.Number)
+	line("revoked", strconv.Itoa(crl.Entries))
+	line("this update", crl.ThisUpdate.Format(time.DateTime)+" UTC")
+	if next := crl.NextUpdate; next != nil {
+		overdue := ""
+		if a.process.Now().After(*next) {
+			overdue = a.ui.Bad(" (overdue)")
+		}
+		line("next update", next.Format(time.DateTime)+" UTC", overdue)
+	}
+	line("signed with", crl.SignatureAlgorithm)
+	line("fingerprint", crl.Fingerprint)
+}
+
+func (a *app) certificateText(line factLine, cert *certs.Certificate) {
 	line("subject", cert.Subject)
 	if cert.SelfSigned {
 		line("issuer", "itself")
@@ -160,7 +219,8 @@ func (a *app) objectText(text *strings.Builder, object certs.Object) {
 		line("issuer", cert.Issuer)
 	}
 	line("hosts", strings.Join(cert.Hosts, ", "))
-	line("valid", a.validity(cert))
+	period, note := a.validity(cert)
+	line("valid", period, note)
 	kind := string(cert.KeyType)
 	if cert.IsCA {
 		kind += ", CA"
@@ -174,16 +234,18 @@ func (a *app) objectText(text *strings.Builder, object certs.Object) {
 	line("serial", cert.Serial)
 	line("fingerprint", cert.Fingerprint)
 	line("public key", cert.PublicKey)
+	line("credentials id", cert.CredentialsID)
 }
 
-func (a *app) validity(cert *certs.Certificate) string {
-	period := cert.NotBefore.Format(time.DateTime) + " to " + cert.NotAfter.Format(time.DateTime) + " UTC"
+// validity gives a certificate's period, and a note on where in it now is.
+func (a *app) validity(cert *certs.Certificate) (period, note string) {
+	period = cert.NotBefore.Format(time.DateTime) + " to " + cert.NotAfter.Format(time.DateTime) + " UTC"
 	switch days := daysBetween(a.process.Now(), cert.NotAfter); {
 	case a.process.Now().After(cert.NotAfter):
-		return period + a.ui.Bad(fmt.Sprintf(" (expired %d days ago)", -days))
+		return period, a.ui.Bad(fmt.Sprintf(" (expired %d days ago)", -days))
 	case a.process.Now().Before(cert.NotBefore):
-		return period + a.ui.Bad(" (not yet valid)")
+		return period, a.ui.Bad(" (not yet valid)")
 	default:
-		return period + fmt.Sprintf(" (%d days left)", days)
+		return period, fmt.Sprintf(" (%d days left)", days)
 	}
 }
