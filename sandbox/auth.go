@@ -55,7 +55,11 @@ func (w *web) refresh(r *http.Request) (any, error) {
 
 // pair makes an access token and a refresh token.
 func (w *web) pair() (any, error) {
-	token, err := w.sign(scopeTenant, tokenLife)
+	life := tokenLife
+	if seconds := w.broker.faults.Load().loginLife; seconds > 0 {
+		life = time.Duration(seconds) * time.Second
+	}
+	token, err := w.sign(scopeTenant, life)
 	if err != nil {
 		return nil, err
 	}

@@ -204,7 +204,7 @@ func TestFaultTexts(t *testing.T) {
 	}
 	for _, name := range sandbox.FaultNames() {
 		var faults sandbox.Faults
-		if err := faults.Add(strings.Replace(name, "CODE", "3", 1)); err != nil || faults == (sandbox.Faults{}) {
+		if err := faults.Add(strings.NewReplacer("CODE", "3", "PERCENT", "3", "SECONDS", "3").Replace(name)); err != nil || faults == (sandbox.Faults{}) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -127,16 +127,13 @@ func (b *broker) judge(l *link) verdict {
 	case it.username == device.UserProvision, it.clientID == device.UserProvision:
 		l.provision = true
 		return accepted()
-	case l.hasCertificate(): // no device here has one, and the token does not count then
-		return notAuthorized()
 	}
-	// An access token is good with any client id and any password
-	// (DefaultTransportApiService.validateUserNameCredentials).
-	if it.username != "" {
-		if id, previous, ok := b.store.open(it.username, l); ok {
-			l.device, l.previous = id, previous
-			return accepted()
-		}
+	if id, previous, ok := b.store.open(l); ok {
+		l.device, l.previous = id, previous
+		return accepted()
+	}
+	if l.hasCertificate() { // user name and password are not looked at
+		return notAuthorized()
 	}
 	switch {
 	case it.hasUsername, it.hasPassword:

@@ -13,6 +13,17 @@ const (
 	faultCloseAfterPublish  = "close-after-publish"
 	faultNoPuback           = "no-puback"
 	faultNoAttributes       = "no-attributes"
+
+	faultREST429         = "rest-429"
+	faultREST500         = "rest-500"
+	faultREST503         = "rest-503"
+	faultRESTResetBefore = "rest-reset-before"
+	faultRESTResetAfter  = "rest-reset-after"
+	faultRESTStall       = "rest-stall"
+	faultLoginLife       = "login-life"
+	faultRESTHuge        = "rest-huge"
+	faultRESTWrongTypes  = "rest-wrong-types"
+	faultPagesRepeat     = "rest-pages-repeat"
 )
 
 // Faults say how a sandbox misbehaves. The zero value has none. A Faults may be
@@ -23,6 +34,17 @@ type Faults struct {
 	closeAfterPublish  bool
 	noPuback           bool
 	noAttributes       bool
+
+	rest        restFaults
+	loginLife   int // seconds; 0 is as long as ThingsBoard's
+	huge        bool
+	wrongTypes  bool
+	pagesRepeat bool
+}
+
+// restFaults are how many of a hundred calls of the REST API meet each fault.
+type restFaults struct {
+	tooMany, internal, unavailable, resetBefore, resetAfter, stall int
 }
 
 // FaultNames are the faults there are, as a help text shows them:
@@ -32,8 +54,43 @@ type Faults struct {
 //   - close-after-publish closes instead of taking a PUBLISH
 //   - no-puback takes no PUBLISH, and says nothing
 //   - no-attributes leaves requests for attributes without an answer
+//   - rest-429=PERCENT answers so many calls of the REST API with "too many
+//     requests" and Retry-After, rest-500 and rest-503 with those errors;
+//     rest-reset-before closes the connection instead of doing anything,
+//     rest-reset-after instead of answering, rest-stall is silent for 30 s
+//   - login-life=SECONDS lets logins run out that soon
+//   - rest-huge answers with 1 GiB, rest-wrong-types with JSON of the wrong types,
+//     rest-pages-repeat gives the first page of a list for ever
 func FaultNames() []string {
-	return []string{faultConnack + "=CODE", faultCloseBeforeConnack, faultCloseAfterPublish, faultNoPuback, faultNoAttributes}
+	return []string{
+		faultConnack + "=CODE", faultCloseBeforeConnack, faultCloseAfterPublish, faultNoPuback, faultNoAttributes,
+		faultREST429 + "=PERCENT", faultREST500 + "=PERCENT", faultREST503 + "=PERCENT", faultRESTResetBefore + "=PERCENT",
+		faultRESTResetAfter + "=PERCENT", faultRESTStall + "=PERCENT", faultLoginLife + "=SECONDS",
+		faultRESTHuge, faultRESTWrongTypes, faultPagesRepeat,
+	}
+}
+
+// numbered gives the place of a fault that has a number, and its greatest.
+func (f *Faults) numbered(name string) (into *int, most int) {
+	const percent, day = 100, 86_400
+	switch name {
+	case faultREST429:
+		return &f.rest.tooMany, percent
+	case faultREST500:
+		return &f.rest.internal, percent
+	case faultREST503:
+		return &f.rest.unavailable, percent
+	case faultRESTResetBefore:
+		return &f.rest.resetBefore, percent
+	case faultRESTResetAfter:
+		return &f.rest.resetAfter, percent
+	case faultRESTStall:
+		return &f.rest.stall, percent
+	case faultLoginLife:
+		return &f.loginLife, day
+	default:
+		return nil, 0
+	}
 }
 
 // ParseFaults gives the faults that texts such as "connack=3" name.
@@ -59,7 +116,21 @@ func (f *Faults) Add(text string) error {
 		f.connack = byte(code)
 		return nil
 	}
+	if into, most := f.numbered(name); into != nil {
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 0 || n > most {
+			return fmt.Errorf("the fault %q needs a number from 0 to %d, such as %s=5", text, most, name)
+		}
+		*into = n
+		return nil
+	}
 	switch text {
+	case faultRESTHuge:
+		f.huge = true
+	case faultRESTWrongTypes:
+		f.wrongTypes = true
+	case faultPagesRepeat:
+		f.pagesRepeat = true
 	case faultCloseBeforeConnack:
 		f.closeBeforeConnack = true
 	case faultCloseAfterPublish:

@@ -1,7 +1,7 @@
 package sandbox
 
 import (
-	"crypto/tls"
+	"encoding/json"
 	"log/slog"
 	"net"
 	"runtime/debug"
@@ -36,13 +36,14 @@ type link struct {
 	provision bool
 	previous  *link  // the session that this one replaces
 	after     func() // what is to be done once the PUBACK is sent; nil for nothing
+
+	mu      sync.Mutex // guards what follows
+	calls   int        // made of the device by RPC
+	answers map[int]chan json.RawMessage
 }
 
 // hasCertificate reports whether the client presented a certificate.
-func (l *link) hasCertificate() bool {
-	conn, ok := l.Conn.(*tls.Conn)
-	return ok && len(conn.ConnectionState().PeerCertificates) > 0
-}
+func (l *link) hasCertificate() bool { return len(l.chain()) > 0 }
 
 // A listener accepts connections for mochi-mqtt. Unlike that one's own it knows
 // those that have not sent CONNECT yet, and Close waits for all to end.

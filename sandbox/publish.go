@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -95,11 +96,13 @@ func (b *broker) take(l *link, packet packets.Packet) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", errBadPayload, err)
 		}
-		b.store.storeAttributes(l.device, attributes)
+		b.store.storeAttributes(l.device, scopeClient, attributes)
 	case routeRequest:
 		return b.request(l, requestOf(packet.TopicName), packet.Payload)
 	case routeProvision:
 		return b.provision(l, packet.Payload)
+	case routeAnswer:
+		return l.answered(strings.TrimPrefix(packet.TopicName, device.TopicRPCResponsePrefix), packet.Payload)
 	case routeAccepted:
 	default:
 		return errUnknownTopic

@@ -24,7 +24,7 @@ func (b *broker) request(l *link, it request, payload []byte) error {
 	if err != nil {
 		return err
 	}
-	_, wantsShared, err := keyList(asked, "sharedKeys")
+	sharedKeys, wantsShared, err := keyList(asked, "sharedKeys")
 	if err != nil {
 		return err
 	}
@@ -33,10 +33,15 @@ func (b *broker) request(l *link, it request, payload []byte) error {
 	}
 	l.after = func() {
 		answer := map[string]any{}
-		// Without any keys all attributes are meant. There are no shared ones here.
+		// Without any keys all attributes are meant.
 		if wantsClient || !wantsShared {
-			if found := b.store.attributes(l.device, clientKeys); len(found) > 0 {
+			if found := b.store.attributes(l.device, scopeClient, clientKeys); len(found) > 0 {
 				answer["client"] = values(found)
+			}
+		}
+		if wantsShared || !wantsClient {
+			if found := b.store.attributes(l.device, scopeShared, sharedKeys); len(found) > 0 {
+				answer["shared"] = values(found)
 			}
 		}
 		b.send(l, it.response+"+", packets.Packet{TopicName: it.response + it.id, Payload: marshal(answer)})
@@ -65,8 +70,7 @@ func values(attributes map[string]attribute) map[string]any {
 	return found
 }
 
-// provision takes a provision request. No profile here allows provisioning, so
-// the answer is always that of a key and secret that are unknown.
+// provision takes a provision request.
 func (b *broker) provision(l *link, payload []byte) error {
 	asked, err := device.ParseObject(payload)
 	if err != nil {
@@ -79,11 +83,9 @@ func (b *broker) provision(l *link, payload []byte) error {
 			return fmt.Errorf("%w: %q", errNoField, name)
 		}
 	}
+	answer := b.store.provisioned(asked)
 	l.after = func() {
-		b.send(l, device.TopicProvisionResponse, packets.Packet{
-			TopicName: device.TopicProvisionResponse,
-			Payload:   marshal(map[string]string{"errorMsg": "Provision data was not found!", "status": "NOT_FOUND"}),
-		})
+		b.send(l, device.TopicProvisionResponse, packets.Packet{TopicName: device.TopicProvisionResponse, Payload: marshal(answer)})
 	}
 	return nil
 }

@@ -179,7 +179,7 @@ func TestCreateDevice(t *testing.T) {
 		"no name":       {"/api/device", `{}`, "Device name should be specified!"},
 		"no JSON":       {"/api/device", `{`, "The request body is not the JSON that this call takes"},
 		"no profile":    {"/api/device", `{"name":"other","deviceProfileId":{"id":"x"}}`, "Device is referencing to non-existent device profile!"},
-		"other kind":    {"/api/device-with-credentials", `{"device":{"name":"other"},"credentials":{"credentialsType":"MQTT_BASIC"}}`, "The sandbox keeps credentials of type ACCESS_TOKEN only"},
+		"other kind":    {"/api/device-with-credentials", `{"device":{"name":"other"},"credentials":{"credentialsType":"MQTT_BASIC"}}`, "Invalid credentials body for simple mqtt credentials!"},
 		"no token":      {"/api/device-with-credentials", `{"device":{"name":"other"},"credentials":{"credentialsType":"ACCESS_TOKEN"}}`, "Device credentials id should be specified!"},
 		"token is used": {"/api/device-with-credentials", `{"device":{"name":"other"},"credentials":{"credentialsType":"ACCESS_TOKEN","credentialsId":"` + token + `"}}`, "Specified credentials are already registered!"},
 	} {
@@ -304,7 +304,8 @@ func TestReadBack(t *testing.T) {
 		"timeseries?keys=b,none":                    `{"b":[{"ts":20,"value":"x"}],"none":[{"ts":1700000000000,"value":null}]}`,
 		"attributes/CLIENT_SCOPE?keys=nonce":        `[{"key":"nonce","lastUpdateTs":1700000000000,"value":"n"}]`,
 		"attributes?keys=f":                         `[{"key":"f","lastUpdateTs":1700000000000,"value":1.0E-5}]`,
-		"attributes/SERVER_SCOPE":                   `[]`,
+		"attributes/SHARED_SCOPE":                   `[]`,
+		"attributes/SERVER_SCOPE?keys=active":       `[{"key":"active","lastUpdateTs":1700000000000,"value":true}]`,
 	} {
 		if got := w.as(apiKey).call(t, "GET "+path+query, "", 200); string(got) != want {
 			t.Errorf("%s:\ngot  %s\nwant %s", query, got, want)
@@ -356,7 +357,7 @@ func TestBulkImportIsReadBefore(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	for _, body := range []string{
-		`{"file":"a","mapping":{"columns":[{"type":"X509"}]}}`,
+		`{"file":"a","mapping":{"columns":[{"type":"TIMESERIES"}]}}`,
 		`{"file":"a\n\"","mapping":{"columns":[{"type":"NAME"}]}}`,
 		`{"file":"a","mapping":{"columns":[{"type":"NAME"}],"delimiter":"\""}}`,
 		`{"file":"a\nb,c","mapping":{"columns":[{"type":"NAME"}]}}`,

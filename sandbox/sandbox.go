@@ -6,8 +6,8 @@
 // What it does is what ThingsBoard 4.3 does; comments name the class of
 // ThingsBoard's that a rule is from. MQTT framing is mochi-mqtt's, but nothing
 // of a broker is left: no message of one client reaches another, nothing is
-// retained, and no session outlives its connection. Devices have access
-// tokens; other kinds of credentials are refused.
+// retained, and no session outlives its connection. Devices have access tokens,
+// MQTT basic credentials or certificates.
 package sandbox
 
 import (
@@ -40,18 +40,29 @@ type Config struct {
 	Username         string
 	Password, APIKey secret.Text
 
-	Devices []Device // known from the start
-	Faults  Faults   // from the start; [Server.SetFaults] changes them
+	Devices   []Device  // known from the start
+	Profiles  []Profile // by which devices can provision themselves
+	Customers []string  // their titles
+	Faults    Faults    // from the start; [Server.SetFaults] changes them
 
 	Log *slog.Logger     // nil discards; no token and no payload is logged
 	Now func() time.Time // nil: time.Now; for time stamps and the life of logins
 }
 
-// A Device is a device with its access token.
+// A Device is a device with its credential.
 type Device struct {
 	Name, Label string
-	Type        string      // the name of its profile; "" becomes "default"
-	Token       secret.Text // of Config.Devices, a zero one is made up
+	Type        string // the name of its profile; "" becomes "default"
+	Description string
+	Gateway     bool
+
+	// Its credential is one of the following. Of Config.Devices, when none is set,
+	// a token is made up.
+	Token       secret.Text
+	Basic       Basic
+	Certificate []byte // in PEM
+
+	customer string // an id
 }
 
 // A Sample is one measured value that was stored.
@@ -87,6 +98,12 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 		return nil, errors.New("starting the sandbox: MQTT over TLS needs a server certificate")
 	}
 	s := &Server{store: newStore(config.Now)}
+	for _, profile := range config.Profiles {
+		s.store.addProfile(profile)
+	}
+	for _, title := range config.Customers {
+		s.store.customers[title] = newID()
+	}
 	for _, device := range config.Devices {
 		if _, err := s.store.create(device); err != nil {
 			return nil, fmt.Errorf("starting the sandbox: device %q: %w", device.Name, err)
@@ -143,7 +160,7 @@ func (s *Server) MQTTSAddr() net.Addr { return s.mqtts }
 func (s *Server) HTTPAddr() net.Addr { return s.http }
 
 // Devices are the devices that exist now, in the order of their creation, each
-// with its present token.
+// with its present credential.
 func (s *Server) Devices() []Device { return s.store.devices() }
 
 // Telemetry gives what a device has stored, oldest first: at most the last

@@ -22,6 +22,7 @@ const (
 	routeTelemetry
 	routeAttributes
 	routeRequest   // for attributes
+	routeAnswer    // to a call by RPC
 	routeAccepted  // known to ThingsBoard, and of no effect here
 	routeGateway   // for gateways, of which there are none here
 	routeProvision // for a session that may do nothing else
@@ -42,7 +43,9 @@ func routeOf(topic string) route {
 	switch {
 	case strings.HasPrefix(topic, topicGateway):
 		return routeGateway
-	case strings.HasPrefix(topic, device.TopicRPCRequestPrefix), strings.HasPrefix(topic, device.TopicRPCResponsePrefix),
+	case strings.HasPrefix(topic, device.TopicRPCResponsePrefix):
+		return routeAnswer
+	case strings.HasPrefix(topic, device.TopicRPCRequestPrefix),
 		strings.HasPrefix(topic, topicRPCRequestShort), strings.HasPrefix(topic, topicRPCResponseShort):
 		return routeAccepted
 	case requestOf(topic) != request{}:

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -42,6 +43,7 @@ type web struct {
 	username         string
 	password, apiKey secret.Text
 	key              []byte // signs logins; new with every start
+	requests         atomic.Uint64
 
 	server  *http.Server
 	running sync.WaitGroup // serve, and every connection
@@ -60,7 +62,7 @@ func newWeb(store *store, broker *broker, config Config) (*web, error) {
 		return nil, fmt.Errorf("making a key for logins: %w", err)
 	}
 	w.server = &http.Server{
-		Handler:           w.bounded(w.routes()),
+		Handler:           w.faulty(w.bounded(w.routes())),
 		ConnState:         w.count,
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout, IdleTimeout: idleTimeout,
 		ErrorLog: slog.NewLogLogger(config.Log.Handler(), slog.LevelDebug),
@@ -79,20 +81,35 @@ func (w *web) routes() http.Handler {
 	}
 	mux.HandleFunc("GET /api/device-connectivity/{protocol}/certificate/download", w.downloadRoot)
 	for pattern, call := range map[string]call{
-		"GET /api/system/info":              w.systemInfo,
-		"GET /api/tenant/devices":           w.tenantDevices,
-		"GET /api/deviceProfileInfos":       w.profileInfos,
-		"POST /api/device":                  w.saveDevice,
-		"POST /api/device-with-credentials": w.saveDeviceWithCredentials,
-		"GET /api/device/{id}":              w.getDevice,
-		"DELETE /api/device/{id}":           w.deleteDevice,
-		"GET /api/device/{id}/credentials":  w.getCredentials,
-		"POST /api/device/credentials":      w.saveCredentials,
-		"POST /api/device/bulk_import":      w.bulkImport,
+		"GET /api/system/info":                      w.systemInfo,
+		"GET /api/tenant/devices":                   w.tenantDevices,
+		"GET /api/tenant/deviceInfos":               w.tenantDevices,
+		"GET /api/deviceProfileInfos":               w.profileInfos,
+		"GET /api/deviceProfileInfo/default":        w.defaultProfile,
+		"GET /api/deviceProfile/{id}":               w.getProfile,
+		"POST /api/deviceProfile":                   w.saveProfile,
+		"GET /api/customers":                        w.customers,
+		"GET /api/tenant/customers":                 w.customerByTitle,
+		"POST /api/customer":                        w.saveCustomer,
+		"POST /api/customer/{customer}/device/{id}": w.assign,
+		"DELETE /api/customer/device/{id}":          w.unassign,
+		"GET /api/auth/user":                        w.user,
+		"POST /api/rpc/twoway/{id}":                 w.rpc,
+		"POST /api/plugins/rpc/twoway/{id}":         w.rpc,
+		"POST /api/device":                          w.saveDevice,
+		"POST /api/device-with-credentials":         w.saveDeviceWithCredentials,
+		"GET /api/device/{id}":                      w.getDevice,
+		"DELETE /api/device/{id}":                   w.deleteDevice,
+		"GET /api/device/{id}/credentials":          w.getCredentials,
+		"POST /api/device/credentials":              w.saveCredentials,
+		"POST /api/device/bulk_import":              w.bulkImport,
 
 		"GET /api/plugins/telemetry/DEVICE/{id}/values/timeseries":         w.latest,
 		"GET /api/plugins/telemetry/DEVICE/{id}/values/attributes":         w.attributes,
 		"GET /api/plugins/telemetry/DEVICE/{id}/values/attributes/{scope}": w.attributes,
+		"POST /api/plugins/telemetry/DEVICE/{id}/attributes/{scope}":       w.saveAttributes,
+		"POST /api/plugins/telemetry/DEVICE/{id}/{scope}":                  w.saveAttributes,
+		"DELETE /api/plugins/telemetry/DEVICE/{id}/{scope}":                w.deleteAttributes,
 
 		"/": func(*http.Request) (any, error) {
 			return nil, &restError{status: http.StatusNotFound, message: "The sandbox has no such call"}
@@ -198,6 +215,14 @@ func body(r *http.Request, into any) error {
 
 func (w *web) systemInfo(*http.Request) (any, error) {
 	return map[string]string{"version": version, "artifact": "application", "name": "ThingsBoard sandbox", "type": "CE"}, nil
+}
+
+// user is the one that is logged in (AuthController.getUser).
+func (w *web) user(*http.Request) (any, error) {
+	return map[string]any{
+		"id": entityID{"USER", tenantID}, "tenantId": entityID{"TENANT", tenantID}, "customerId": entityID{"CUSTOMER", nobodyID},
+		"email": w.username, "name": w.username, "authority": scopeTenant,
+	}, nil
 }
 
 // downloadRoot is public (DeviceConnectivityController.downloadServerCertificate).

@@ -1,10 +1,15 @@
 package sandbox
 
 import (
+	"encoding/json"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/tbcert/tbcert/thingsboard/device"
 )
 
 // keys is the comma-separated list of a request; nil for all.
@@ -45,24 +50,88 @@ func (w *web) latest(r *http.Request) (any, error) {
 	return answer, nil
 }
 
-// attributes gives client attributes. There are none of the other scopes here.
+// scope is the attribute scope of a request; "" is that of the device.
+func scope(r *http.Request) (string, error) {
+	switch scope := r.PathValue("scope"); scope {
+	case "":
+		return scopeClient, nil
+	case scopeClient, scopeShared, scopeServer:
+		return scope, nil
+	default:
+		return "", badParameter("Invalid attribute scope: " + scope)
+	}
+}
+
+// attributes gives attributes of a device.
 func (w *web) attributes(r *http.Request) (any, error) {
 	found, _, err := w.find(r)
 	if err != nil {
 		return nil, err
 	}
+	scope, err := scope(r)
+	if err != nil {
+		return nil, err
+	}
 	answer := []any{}
-	switch scope := r.PathValue("scope"); scope {
-	case "", "CLIENT_SCOPE":
-		attributes := w.store.attributes(found.id, keys(r))
-		for _, key := range slices.Sorted(maps.Keys(attributes)) {
-			answer = append(answer, map[string]any{
-				"lastUpdateTs": attributes[key].ts, "key": key, "value": jsonOf(attributes[key].value),
-			})
-		}
-	case "SHARED_SCOPE", "SERVER_SCOPE":
-	default:
-		return nil, badParameter("Invalid attribute scope: " + scope)
+	attributes := w.store.attributes(found.id, scope, keys(r))
+	for _, key := range slices.Sorted(maps.Keys(attributes)) {
+		answer = append(answer, map[string]any{
+			"lastUpdateTs": attributes[key].ts, "key": key, "value": jsonOf(attributes[key].value),
+		})
 	}
 	return answer, nil
+}
+
+// saveAttributes sets attributes, and tells the device of shared ones.
+func (w *web) saveAttributes(r *http.Request) (any, error) {
+	found, _, err := w.find(r)
+	if err != nil {
+		return nil, err
+	}
+	scope, err := scope(r)
+	if err != nil {
+		return nil, err
+	}
+	var raw json.RawMessage
+	if err := body(r, &raw); err != nil {
+		return nil, err
+	}
+	attributes, err := device.ParseAttributes(raw)
+	if err != nil || scope == scopeClient {
+		return nil, badParameter("Invalid attribute scope or values")
+	}
+	session := w.store.storeAttributes(found.id, scope, attributes)
+	if session != nil && scope == scopeShared {
+		told := map[string]any{}
+		for key, value := range attributes {
+			told[key] = jsonOf(value)
+		}
+		w.tell(session, told)
+	}
+	return nil, nil
+}
+
+// deleteAttributes deletes attributes, and tells the device of shared ones.
+func (w *web) deleteAttributes(r *http.Request) (any, error) {
+	found, _, err := w.find(r)
+	if err != nil {
+		return nil, err
+	}
+	scope, err := scope(r)
+	if err != nil {
+		return nil, err
+	}
+	session, err := w.store.dropAttributes(found.id, scope, keys(r))
+	if err != nil {
+		return nil, err
+	}
+	if session != nil && scope == scopeShared {
+		w.tell(session, map[string]any{"deleted": keys(r)})
+	}
+	return nil, nil
+}
+
+// tell sends shared attributes to a device that has subscribed to them.
+func (w *web) tell(session *link, what map[string]any) {
+	w.broker.send(session, device.TopicAttributes, packets.Packet{TopicName: device.TopicAttributes, Payload: marshal(what)})
 }

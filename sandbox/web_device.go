@@ -1,18 +1,13 @@
 package sandbox
 
 import (
-	"fmt"
+	"cmp"
+	"encoding/json"
 	"net/http"
-	"regexp"
 	"strings"
-
-	"github.com/tbcert/tbcert/certs/secret"
 )
 
 const (
-	// accessToken is the one type of credentials that devices have here.
-	accessToken = "ACCESS_TOKEN"
-
 	tenantID = "8f5b1a10-0000-11f0-8000-000000000001"
 	nobodyID = "13814000-1dd2-11b2-8080-808080808080" // EntityId.NULL_UUID: no customer
 )
@@ -33,6 +28,13 @@ type deviceJSON struct {
 	Type            string    `json:"type"`
 	Label           string    `json:"label"`
 	DeviceProfileID *entityID `json:"deviceProfileId"`
+	AdditionalInfo  *info     `json:"additionalInfo"`
+}
+
+// An info is what else a device has.
+type info struct {
+	Gateway     bool   `json:"gateway,omitempty"`
+	Description string `json:"description,omitempty"`
 }
 
 // A credentialsJSON is a device's credential in the REST API.
@@ -46,29 +48,37 @@ type credentialsJSON struct {
 
 // json is a device as the REST API shows it.
 func (w *web) json(e entry) deviceJSON {
+	w.store.mu.Lock()
+	defer w.store.mu.Unlock()
+	return w.store.json(e)
+}
+
+// json needs the lock.
+func (s *store) json(e entry) deviceJSON {
 	return deviceJSON{
 		ID: &entityID{"DEVICE", e.id}, CreatedTime: e.created, Name: e.name, Type: e.kind, Label: e.label,
-		TenantID: &entityID{"TENANT", tenantID}, CustomerID: &entityID{"CUSTOMER", nobodyID},
-		DeviceProfileID: &entityID{"DEVICE_PROFILE", w.store.profileID(e.kind)},
+		TenantID: &entityID{"TENANT", tenantID}, CustomerID: &entityID{"CUSTOMER", cmp.Or(e.customer, nobodyID)},
+		DeviceProfileID: &entityID{"DEVICE_PROFILE", s.profile(e.kind).id},
+		AdditionalInfo:  &info{e.gateway, e.description},
 	}
 }
 
 // save creates a device, or changes the one whose id is given.
-func (w *web) save(it deviceJSON, token string) (any, error) {
-	device := Device{Name: it.Name, Label: it.Label, Type: it.Type, Token: secret.New(token)}
-	if it.DeviceProfileID != nil {
-		name, err := w.store.profileName(it.DeviceProfileID.ID)
-		if err != nil {
-			return nil, err
-		}
-		device.Type = name
+func (w *web) save(it deviceJSON, given credential) (any, error) {
+	device, err := w.deviceOf(it)
+	if err != nil {
+		return nil, err
 	}
 	var saved entry
-	var err error
 	if it.ID != nil {
 		saved, err = w.store.update(it.ID.ID, device)
 	} else {
-		saved, err = w.store.create(device)
+		w.store.mu.Lock()
+		defer w.store.mu.Unlock()
+		saved, err = w.store.add(device, given)
+		if err == nil {
+			return w.store.json(saved), nil
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -76,12 +86,32 @@ func (w *web) save(it deviceJSON, token string) (any, error) {
 	return w.json(saved), nil
 }
 
+// deviceOf is a device as a request describes it.
+func (w *web) deviceOf(it deviceJSON) (Device, error) {
+	device := Device{Name: it.Name, Label: it.Label, Type: it.Type}
+	if it.DeviceProfileID != nil {
+		name, err := w.store.profileName(it.DeviceProfileID.ID)
+		if err != nil {
+			return Device{}, err
+		}
+		device.Type = name
+	}
+	if it.AdditionalInfo != nil {
+		device.Gateway, device.Description = it.AdditionalInfo.Gateway, it.AdditionalInfo.Description
+	}
+	if it.CustomerID != nil && it.CustomerID.ID != nobodyID {
+		device.customer = it.CustomerID.ID
+	}
+	return device, nil
+}
+
 func (w *web) saveDevice(r *http.Request) (any, error) {
 	var it deviceJSON
 	if err := body(r, &it); err != nil {
 		return nil, err
 	}
-	return w.save(it, r.URL.Query().Get("accessToken"))
+	given := credential{kind: accessToken, id: cmp.Or(r.URL.Query().Get("accessToken"), newToken())}
+	return w.save(it, given)
 }
 
 func (w *web) saveDeviceWithCredentials(r *http.Request) (any, error) {
@@ -92,40 +122,69 @@ func (w *web) saveDeviceWithCredentials(r *http.Request) (any, error) {
 	if err := body(r, &it); err != nil {
 		return nil, err
 	}
-	if err := it.Credentials.check(); err != nil {
+	given, err := it.Credentials.credential()
+	if err != nil {
 		return nil, err
 	}
 	if it.Device.ID != nil {
 		return nil, badParameter("The sandbox takes this call for new devices only")
 	}
-	return w.save(it.Device, it.Credentials.CredentialsID)
+	return w.save(it.Device, given)
 }
 
-// check takes what the sandbox can keep (DeviceCredentialsServiceImpl).
-func (c credentialsJSON) check() error {
-	switch {
-	case c.CredentialsType != accessToken:
-		return badParameter(fmt.Sprintf("The sandbox keeps credentials of type %s only", accessToken))
-	case c.CredentialsID == "":
-		return badParameter("Device credentials id should be specified!")
-	default:
-		return nil
+// credential is what a request gives a device (DeviceCredentialsServiceImpl).
+func (c credentialsJSON) credential() (credential, error) {
+	value := ""
+	if c.CredentialsValue != nil {
+		value = *c.CredentialsValue
 	}
+	switch c.CredentialsType {
+	case accessToken:
+		if c.CredentialsID == "" {
+			return credential{}, badParameter("Device credentials id should be specified!")
+		}
+		return credential{kind: accessToken, id: c.CredentialsID}, nil
+	case mqttBasic:
+		var basic basicJSON
+		if err := json.Unmarshal([]byte(value), &basic); err != nil {
+			return credential{}, badParameter("Invalid credentials body for simple mqtt credentials!")
+		}
+		return basicCredential(basic)
+	case x509Certificate:
+		return certificateCredential(value)
+	default:
+		return credential{}, badParameter("The sandbox keeps no credentials of type " + c.CredentialsType)
+	}
+}
+
+// isUUID reports whether a text has the form of RFC 9562, in lower case.
+func isUUID(text string) bool {
+	const form = "00000000-0000-0000-0000-000000000000"
+	if len(text) != len(form) {
+		return false
+	}
+	for i := range len(text) {
+		isHex := text[i] >= '0' && text[i] <= '9' || text[i] >= 'a' && text[i] <= 'f'
+		if form[i] == '-' && text[i] != '-' || form[i] == '0' && !isHex {
+			return false
+		}
+	}
+	return true
 }
 
 // deviceID is the id in the path.
 func deviceID(r *http.Request) (string, error) {
 	id := strings.ToLower(r.PathValue("id"))
-	if !regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`).MatchString(id) {
+	if !isUUID(id) {
 		return "", badParameter("Invalid UUID string: " + id)
 	}
 	return id, nil
 }
 
-func (w *web) find(r *http.Request) (entry, secret.Text, error) {
+func (w *web) find(r *http.Request) (entry, credential, error) {
 	id, err := deviceID(r)
 	if err != nil {
-		return entry{}, secret.Text{}, err
+		return entry{}, credential{}, err
 	}
 	return w.store.device(id)
 }
@@ -149,18 +208,21 @@ func (w *web) deleteDevice(r *http.Request) (any, error) {
 }
 
 func (w *web) getCredentials(r *http.Request) (any, error) {
-	found, token, err := w.find(r)
+	found, has, err := w.find(r)
 	if err != nil {
 		return nil, err
 	}
-	return credentialsOf(found, token), nil
+	return credentialsOf(found, has), nil
 }
 
-func credentialsOf(e entry, token secret.Text) credentialsJSON {
-	return credentialsJSON{
-		ID: &entityID{ID: e.credentials}, DeviceID: &entityID{"DEVICE", e.id},
-		CredentialsType: accessToken, CredentialsID: token.Reveal(),
+func credentialsOf(e entry, has credential) credentialsJSON {
+	out := credentialsJSON{
+		ID: &entityID{ID: e.credentials}, DeviceID: &entityID{"DEVICE", e.id}, CredentialsType: has.kind, CredentialsID: has.id,
 	}
+	if has.value != "" {
+		out.CredentialsValue = &has.value
+	}
+	return out
 }
 
 // saveCredentials changes a device's credential, and so ends its session.
@@ -169,7 +231,8 @@ func (w *web) saveCredentials(r *http.Request) (any, error) {
 	if err := body(r, &it); err != nil {
 		return nil, err
 	}
-	if err := it.check(); err != nil {
+	given, err := it.credential()
+	if err != nil {
 		return nil, err
 	}
 	if it.DeviceID == nil {
@@ -182,12 +245,12 @@ func (w *web) saveCredentials(r *http.Request) (any, error) {
 	if err := it.names(found); err != nil {
 		return nil, err
 	}
-	session, err := w.store.setToken(found.id, it.CredentialsID)
+	session, err := w.store.setCredential(found.id, given)
 	if err != nil {
 		return nil, err
 	}
 	w.end(session)
-	return credentialsOf(found, secret.New(it.CredentialsID)), nil
+	return credentialsOf(found, given), nil
 }
 
 // names wants the id of the credentials that a device has: without one they

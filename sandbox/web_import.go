@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -19,6 +20,7 @@ type importJSON struct {
 	Mapping struct {
 		Columns []struct {
 			Type string `json:"type"`
+			Key  string `json:"key"`
 		} `json:"columns"`
 		Delimiter string `json:"delimiter"`
 		Header    bool   `json:"header"`
@@ -67,12 +69,14 @@ func (w *web) bulkImport(r *http.Request) (any, error) {
 	return result, nil
 }
 
-// check takes the columns that the sandbox knows.
+// check takes the columns that ThingsBoard has (BulkImportColumnType).
 func (it importJSON) check() error {
+	known := []string{
+		"NAME", "TYPE", "LABEL", "DESCRIPTION", "IS_GATEWAY", accessToken, "X509", "MQTT_CLIENT_ID", "MQTT_USER_NAME", "MQTT_PASSWORD",
+		"SERVER_ATTRIBUTE", "SHARED_ATTRIBUTE",
+	}
 	for _, column := range it.Mapping.Columns {
-		switch column.Type {
-		case "NAME", "TYPE", "LABEL", accessToken:
-		default:
+		if !slices.Contains(known, column.Type) {
 			return badParameter(fmt.Sprintf("The sandbox imports no column of type %q", column.Type))
 		}
 	}
@@ -98,40 +102,100 @@ func (it importJSON) lines() ([][]string, error) {
 	return lines, nil
 }
 
-// device is what a line says; an empty value is one that is not there.
-func (it importJSON) device(fields []string) Device {
-	var device Device
+// An imported is what a line says; an empty value is one that is not there.
+type imported struct {
+	device     Device
+	basic      basicJSON
+	attributes map[string]map[string]any // by scope
+}
+
+func (it importJSON) device(fields []string) imported {
+	line := imported{attributes: map[string]map[string]any{}}
 	for i, value := range fields {
-		switch it.Mapping.Columns[i].Type {
+		if value == "" {
+			continue
+		}
+		switch column := it.Mapping.Columns[i]; column.Type {
 		case "NAME":
-			device.Name = value
+			line.device.Name = value
 		case "TYPE":
-			device.Type = value
+			line.device.Type = value
 		case "LABEL":
-			device.Label = value
+			line.device.Label = value
+		case "DESCRIPTION":
+			line.device.Description = value
+		case "IS_GATEWAY":
+			line.device.Gateway = strings.EqualFold(value, "true")
 		case accessToken:
-			device.Token = secret.New(value)
+			line.device.Token = secret.New(value)
+		case "X509":
+			line.device.Certificate = []byte(value)
+		case "MQTT_CLIENT_ID":
+			line.basic.ClientID = value
+		case "MQTT_USER_NAME":
+			line.basic.UserName = value
+		case "MQTT_PASSWORD":
+			line.basic.Password = value
+		case "SERVER_ATTRIBUTE", "SHARED_ATTRIBUTE":
+			scope := strings.TrimSuffix(column.Type, "ATTRIBUTE") + "SCOPE"
+			if line.attributes[scope] == nil {
+				line.attributes[scope] = map[string]any{}
+			}
+			line.attributes[scope][column.Key] = value
 		}
 	}
-	return device
+	return line
+}
+
+// credential is the one that a line gives, the first of its kinds
+// (DeviceBulkImportService.createDeviceCredentials); ok is that it gives one.
+func (line imported) credential() (given credential, ok bool, err error) {
+	switch {
+	case !line.device.Token.IsZero():
+		return credential{kind: accessToken, id: line.device.Token.Reveal()}, true, nil
+	case line.basic != basicJSON{}:
+		given, err = basicCredential(line.basic)
+		return given, true, err
+	case len(line.device.Certificate) > 0:
+		given, err = certificateCredential(string(line.device.Certificate))
+		return given, true, err
+	default:
+		return credential{kind: accessToken, id: newToken()}, false, nil
+	}
 }
 
 // importDevice creates a device, or updates the one of its name: what the line
 // does not say stays.
-func (w *web) importDevice(device Device) (isNew bool, err error) {
+func (w *web) importDevice(line imported) (isNew bool, err error) {
+	given, hasCredential, err := line.credential()
+	if err != nil {
+		return false, err
+	}
+	device := line.device
 	existing, err := w.store.named(device.Name)
 	if err != nil {
-		_, err := w.store.create(device)
-		return true, err
-	}
-	if !device.Token.IsZero() {
-		session, err := w.store.setToken(existing.id, device.Token.Reveal())
+		w.store.mu.Lock()
+		existing, err = w.store.add(device, given)
+		w.store.mu.Unlock()
+		if err != nil {
+			return true, err
+		}
+		isNew = true
+	} else if hasCredential {
+		session, err := w.store.setCredential(existing.id, given)
 		if err != nil {
 			return false, err
 		}
 		w.end(session)
 	}
-	device.Label = cmp.Or(device.Label, existing.label)
+	for scope, values := range line.attributes {
+		w.store.storeAttributes(existing.id, scope, values)
+	}
+	if isNew {
+		return true, nil
+	}
+	device.Label, device.Description = cmp.Or(device.Label, existing.label), cmp.Or(device.Description, existing.description)
+	device.Gateway, device.customer = device.Gateway || existing.gateway, existing.customer
 	_, err = w.store.update(existing.id, device)
 	return false, err
 }
