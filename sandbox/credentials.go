@@ -26,7 +26,9 @@ type Basic struct {
 	ClientID, Username, Password secret.Text
 }
 
-func (b Basic) isZero() bool { return b.ClientID.IsZero() && b.Username.IsZero() && b.Password.IsZero() }
+func (b Basic) isZero() bool {
+	return b.ClientID.IsZero() && b.Username.IsZero() && b.Password.IsZero()
+}
 
 // A credential is the one that a device has, as ThingsBoard keeps it.
 type credential struct {
