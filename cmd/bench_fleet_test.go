@@ -283,7 +283,9 @@ func (b *fleetBench) byREST(name, where string, devices int, limit float64) flee
 // sandbox runs one as a process of its own.
 func (b *fleetBench) sandbox() (url string, stop func()) {
 	b.t.Helper()
-	command := exec.Command(b.binary, "sandbox", "-o", "json", "-C", b.dir, "--mqtt-port", "-1", "--mqtts-port", "-1", "--http-port", "0")
+	board := filepath.Join(b.dir, "board")
+	tool(b.t, b.binary, "init", "-q", "-C", board, "--host", "localhost")
+	command := exec.Command(b.binary, "sandbox", "-o", "json", "-C", board, "--mqtt-port", "-1", "--mqtts-port", "-1", "--http-port", "0")
 	command.Env = append(os.Environ(), "TBCERT_API_KEY="+apiKeyCanary)
 	out, err := command.StdoutPipe()
 	if err != nil {

@@ -69,6 +69,7 @@ func runRevoke(command *cobra.Command, a *app, options *revokeOptions, names []s
 		if err := options.check(names); err != nil {
 			return err
 		}
+		options.server.changes = true
 		changer, err = options.server.registrar(f)
 		return err
 	})

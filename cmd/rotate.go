@@ -79,6 +79,7 @@ func runRotate(command *cobra.Command, a *app, options *rotateOptions, names []s
 		if err := options.check(names); err != nil {
 			return err
 		}
+		options.server.changes = true
 		changer, err = options.server.registrar(f)
 		return err
 	})

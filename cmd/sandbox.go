@@ -1,12 +1,11 @@
 package cmd
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
-	"path"
 	"strconv"
 	"strings"
 
@@ -38,6 +37,11 @@ type sandboxOptions struct {
 	passwordFile string
 	apiKeyFile   string
 	faults       []string
+	customers    []string
+
+	provisionKey        string
+	provisionSecretFile string
+	preProvisioned      bool
 }
 
 func (o *sandboxOptions) addFlags(flags *pflag.FlagSet) {
@@ -48,6 +52,10 @@ func (o *sandboxOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.user, "user", sandboxUser, "user that may log in to the REST API")
 	flags.StringVar(&o.passwordFile, "password-file", "", "file with the user's password (or TBCERT_PASSWORD; default: "+sandboxPassword+")")
 	flags.StringVar(&o.apiKeyFile, "api-key-file", "", "file with an API key to accept (or TBCERT_API_KEY)")
+	flags.StringArrayVar(&o.customers, "customer", nil, "title of a customer that there is, repeatable")
+	flags.StringVar(&o.provisionKey, "provision-key", "", "provision device key of a profile by which devices can provision themselves")
+	flags.StringVar(&o.provisionSecretFile, "provision-secret-file", "", "file with that profile's secret (or TBCERT_PROVISION_SECRET)")
+	flags.BoolVar(&o.preProvisioned, "pre-provisioned", false, "that profile lets in only devices that were created before")
 	flags.StringArrayVar(&o.faults, "fault", nil, "misbehave, repeatable: "+strings.Join(sandbox.FaultNames(), ", "))
 }
 
@@ -78,7 +86,7 @@ func runSandbox(command *cobra.Command, a *app, options *sandboxOptions) error {
 	if err := a.resolve(command, nil); err != nil {
 		return err
 	}
-	config, err := options.config(a, s)
+	config, err := options.config(command.Context(), a, s)
 	if err != nil {
 		return invalid(err)
 	}
@@ -94,7 +102,7 @@ func runSandbox(command *cobra.Command, a *app, options *sandboxOptions) error {
 }
 
 // config is the sandbox of a site.
-func (o *sandboxOptions) config(a *app, s *site.Site) (sandbox.Config, error) {
+func (o *sandboxOptions) config(ctx context.Context, a *app, s *site.Site) (sandbox.Config, error) {
 	config := sandbox.Config{
 		MQTTAddr: o.address(o.mqttPort), MQTTSAddr: o.address(o.mqttsPort), HTTPAddr: o.address(o.httpPort),
 		RootPEM:  certs.EncodeCertificates(s.Anchors()...),
@@ -115,12 +123,29 @@ func (o *sandboxOptions) config(a *app, s *site.Site) (sandbox.Config, error) {
 			return config, fmt.Errorf("--fault: %w", err)
 		}
 	}
+	config.Customers = o.customers
 	var err error
 	if config.Password, config.APIKey, err = o.logins(a); err != nil {
 		return config, err
 	}
-	config.Devices, err = bundledDevices(a.workspace())
+	if config.Profiles, err = o.profiles(a); err != nil {
+		return config, err
+	}
+	config.Devices, err = bundledDevices(ctx, a.workspace())
 	return config, err
+}
+
+// profiles are those by which devices can provision themselves.
+func (o *sandboxOptions) profiles(a *app) ([]sandbox.Profile, error) {
+	server := serverOptions{}
+	text, err := server.secret(a, "provision-secret", o.provisionSecretFile)
+	if err != nil || o.provisionKey == "" {
+		return nil, err
+	}
+	if text.IsZero() {
+		return nil, errors.New("--provision-key: the profile needs a secret, too: give --provision-secret-file FILE or TBCERT_PROVISION_SECRET")
+	}
+	return []sandbox.Profile{{Name: "provisioned", Key: secret.New(o.provisionKey), Secret: text, PreProvisioned: o.preProvisioned}}, nil
 }
 
 func (o *sandboxOptions) address(port int) string {
@@ -144,25 +169,36 @@ func (o *sandboxOptions) logins(a *app) (password, apiKey secret.Text, err error
 }
 
 // bundledDevices are the devices whose bundles lie in a workspace.
-func bundledDevices(ws *workspace.Workspace) ([]sandbox.Device, error) {
+func bundledDevices(ctx context.Context, ws *workspace.Workspace) ([]sandbox.Device, error) {
 	directories, err := ws.List(workspace.DevicesDir)
 	if err != nil {
 		return nil, err
 	}
 	var devices []sandbox.Device
 	for _, directory := range directories {
-		token, err := ws.ReadSecret(path.Join(workspace.DevicesDir, directory, provision.TokenFile))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
+		files, err := (shelf{ws}).ReadBundle(ctx, directory)
 		if err != nil {
 			return nil, err
 		}
+		c := provision.CredentialOf(files)
+		if !c.Made() {
+			continue
+		}
 		devices = append(devices, sandbox.Device{
-			Name: deviceName(directory), Token: secret.New(strings.TrimRight(string(token), "\r\n")),
+			Name: deviceName(directory), Token: c.Token, Certificate: leafOf(c.Chain),
+			Basic: sandbox.Basic{ClientID: c.ClientID, Username: c.Username, Password: c.Password},
 		})
 	}
 	return devices, nil
+}
+
+// leafOf is the first certificate of a chain in PEM.
+func leafOf(chain []byte) []byte {
+	parsed, err := certs.ParseCertificates(chain)
+	if err != nil {
+		return nil
+	}
+	return certs.EncodeCertificates(parsed[0])
 }
 
 // sandboxReady is the JSON that tells where the sandbox listens: schema

@@ -75,6 +75,7 @@ func setup(env *testscript.Env) error {
 	env.Setenv("TOKEN", tokenCanary)
 	env.Setenv("PASSWORD", passwordCanary)
 	env.Setenv("APIKEY", apiKeyCanary)
+	env.Setenv("PROVISION_SECRET", provisionCanary)
 	env.Setenv("PATH", env.Getenv("PATH")+":/usr/sbin")
 	t, ok := env.T().(testing.TB)
 	if !ok {
@@ -176,7 +177,7 @@ func startSandbox(ts *testscript.TestScript, neg bool, args []string) {
 	reader, writer := io.Pipe()
 	done := make(chan int, 1)
 	args = append([]string{"sandbox", "-o", "json", "-C", ts.MkAbs(args[0]), "--mqtt-port", "0", "--mqtts-port", "0", "--http-port", "0"}, args[1:]...)
-	environ := []string{"TBCERT_PASSWORD=" + ts.Getenv("PASSWORD"), "TBCERT_API_KEY=" + ts.Getenv("APIKEY")}
+	environ := []string{"TBCERT_PASSWORD=" + ts.Getenv("PASSWORD"), "TBCERT_API_KEY=" + ts.Getenv("APIKEY"), "TBCERT_PROVISION_SECRET=" + ts.Getenv("PROVISION_SECRET")}
 	go func() {
 		code := cmd.Run(ctx, args, cmd.Process{Out: writer, Err: writer, Environ: environ})
 		_ = writer.Close()

@@ -22,6 +22,7 @@ const (
 	tokenCanary      = "canaryToken5d1f0000"
 	passwordCanary   = "canary-Password-5d1f"
 	apiKeyCanary     = "tb_canaryKey5d1f0000"
+	provisionCanary  = "canary-provision-secret"
 )
 
 // searchForSecrets looks for every secret that a script's run knows, in
@@ -29,7 +30,7 @@ const (
 // that others can read.
 func searchForSecrets(tb testing.TB, workDir string) {
 	tb.Helper()
-	secrets := append(secretsBelow(tb, workDir), passphraseCanary, tokenCanary, passwordCanary, apiKeyCanary)
+	secrets := append(secretsBelow(tb, workDir), passphraseCanary, tokenCanary, passwordCanary, apiKeyCanary, provisionCanary)
 	output, err := os.ReadFile(filepath.Join(workDir, ".transcript"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		tb.Error(err)

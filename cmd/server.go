@@ -34,6 +34,7 @@ type serverOptions struct {
 	apiKeyFile    string
 	callTimeout   time.Duration
 	byChain       string
+	changes       bool // credentials of devices that are registered
 
 	provisionKey        string
 	provisionSecretFile string
@@ -72,6 +73,9 @@ func (o *serverOptions) registrar(f *fleet) (provision.Changer, error) {
 		f.client = client
 		return &provision.ThingsBoard{Client: client, Chain: o.chain(f)}, nil
 	case provision.RegistrarMQTT:
+		if o.changes {
+			return nil, errors.New("a credential cannot be changed by MQTT: say --url, and a login for ThingsBoard's REST API")
+		}
 		return o.mqtt(f)
 	default:
 		return provision.Offline{}, nil
