@@ -138,7 +138,11 @@ func (o *revokeOptions) publisher(ctx context.Context, f *fleet) (func(context.C
 	return func(ctx context.Context) error { return f.writeCRL(ctx, authority, o.crlDays) }, nil
 }
 
-// writeCRL signs the list of all revoked certificates that have not expired.
+// crlKeeps is how long a certificate stands in CRLs after it has expired: it has
+// to be in one that was issued after that (RFC 5280, 3.3).
+const crlKeeps = 90 * 24 * time.Hour
+
+// writeCRL signs the list of the revoked certificates of this CA.
 func (f *fleet) writeCRL(ctx context.Context, authority *certs.Authority, days int) error {
 	number, err := f.store.NextCRLNumber(ctx)
 	if err != nil {
@@ -149,9 +153,12 @@ func (f *fleet) writeCRL(ctx context.Context, authority *certs.Authority, days i
 		if err != nil {
 			return err
 		}
+		if entry.Issuer != authority.Certificate.Subject.String() || f.app.process.Now().After(entry.NotAfter.Add(crlKeeps)) {
+			continue
+		}
 		serial, ok := new(big.Int).SetString(entry.Serial, 16)
-		if !ok || entry.NotAfter.Before(f.app.process.Now()) {
-			continue // an expired certificate is refused for that (RFC 5280, 3.3)
+		if !ok {
+			return fmt.Errorf("the inventory has a revoked certificate of device %q with the serial %q, which is no number: the CRL would be without it", entry.Device, entry.Serial)
 		}
 		profile.Revoked = append(profile.Revoked, certs.RevokedCertificate{Serial: serial, Time: entry.Revoked, Reason: entry.Reason})
 	}
