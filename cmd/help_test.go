@@ -48,19 +48,21 @@ func TestExamplesParse(t *testing.T) {
 	}
 }
 
-// The README's commands exist, with these flags.
+// The commands of the README and of the pages in docs exist, with these flags.
 func TestReadmeCommandsParse(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := regexp.MustCompile("(?m)(?:^|`)(tbcert [^`\n]+)").FindAllStringSubmatch(string(readme), -1)
-	if len(lines) < 10 {
-		t.Fatalf("only %d command lines in the README", len(lines))
-	}
-	for _, line := range lines {
-		parses(t, line[1])
+	for file, least := range map[string]int{"../README.md": 10, "../docs/fleet.md": 7} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := regexp.MustCompile("(?m)(?:^|`)(tbcert [a-z][^`\n]+)").FindAllStringSubmatch(string(text), -1)
+		if len(lines) < least {
+			t.Fatalf("only %d command lines in %s", len(lines), file)
+		}
+		for _, line := range lines {
+			parses(t, line[1])
+		}
 	}
 }
 
