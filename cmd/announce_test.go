@@ -35,7 +35,7 @@ func TestRotateAnnounced(t *testing.T) {
 			tbcertOK(t, "provision", "-q", "-C", dir, "meter-1", "--url", url)
 			before := tokenOf(t, dir)
 			ready, told := make(chan struct{}), make(chan string, 1)
-			go firmware(t, board.MQTTAddr().String(), before, ready, told)
+			go firmware(t, equipment{board.MQTTAddr().String(), before, ready, told})
 			<-ready
 			out := tbcertOK(t, "rotate", "-C", dir, "meter-1", "--url", url, "--announce", how, "-o", "json")
 			after := tokenOf(t, dir)
@@ -58,18 +58,19 @@ func TestRotateAnnounced(t *testing.T) {
 }
 
 // firmware is a device that takes new tokens: as a shared attribute, or by RPC.
-func firmware(t *testing.T, address, token string, ready chan<- struct{}, told chan<- string) {
+func firmware(t *testing.T, it equipment) { //nolint:thelper // it is a goroutine of its own
+	ready, told := it.ready, it.told
 	defer close(told)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	conn, err := net.Dial("tcp", address)
+	conn, err := net.Dial("tcp", it.address)
 	if err != nil {
 		t.Error(err)
 		close(ready)
 		return
 	}
 	defer conn.Close()
-	session, err := device.Connect(ctx, conn, device.Login{Username: secret.New(token)})
+	session, err := device.Connect(ctx, conn, device.Login{Username: secret.New(it.token)})
 	for _, topic := range []string{device.TopicAttributes, device.TopicRPCRequests} {
 		if err == nil {
 			err = session.Subscribe(ctx, topic)
@@ -93,7 +94,8 @@ func firmware(t *testing.T, address, token string, ready chan<- struct{}, told c
 		t.Error(err)
 		return
 	}
-	topic, payload, offer := device.TopicAttributes, []byte(nil), told1.Attribute
+	topic, offer := device.TopicAttributes, told1.Attribute
+	var payload []byte
 	if offer != nil {
 		payload, err = json.Marshal(map[string]string{"newCredential": offer.ID})
 	} else {
@@ -112,6 +114,13 @@ func firmware(t *testing.T, address, token string, ready chan<- struct{}, told c
 }
 
 type offered struct{ ID, Token string }
+
+// equipment is what a device starts with, and whom it tells what it was told.
+type equipment struct {
+	address, token string
+	ready          chan<- struct{}
+	told           chan<- string
+}
 
 // tbcertOK runs tbcert in process; it has to end well.
 func tbcertOK(t *testing.T, args ...string) string {

@@ -218,15 +218,23 @@ func (t *fleetTeller) end(summary provision.Summary, code int, err error) error 
 	return t.fleet.app.ui.ResultJSON(told)
 }
 
+// unshown says how many devices were not told one by one.
+func (t *fleetTeller) unshown() (text string) {
+	if t.fleet.app.ui.Verbose() {
+		return ""
+	}
+	if more := t.rows - shownRows; more > 0 {
+		text = fmt.Sprintf("  … and %d more\n", more)
+	}
+	if more := t.failed - shownRows; more > 0 && t.failures != nil {
+		text += fmt.Sprintf("  … and %d more that failed\n", more)
+	}
+	return text
+}
+
 func (t *fleetTeller) summaryText(summary provision.Summary) string {
 	var text strings.Builder
-	verbose := t.fleet.app.ui.Verbose()
-	if more := t.rows - shownRows; more > 0 && !verbose {
-		fmt.Fprintf(&text, "  … and %d more\n", more)
-	}
-	if more := t.failed - shownRows; more > 0 && t.failures != nil && !verbose {
-		fmt.Fprintf(&text, "  … and %d more that failed\n", more)
-	}
+	text.WriteString(t.unshown())
 	fmt.Fprintf(&text, "%s: %s.\n", devicesWord(summary.Total), counts(summary))
 	if _, retries := t.fleet.calls(); retries > 0 {
 		fmt.Fprintf(&text, "Calls of ThingsBoard's REST API that had to be made again: %d.\n", retries)

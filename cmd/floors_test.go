@@ -27,7 +27,7 @@ func floors() map[string][]string {
 		"provision":                        {"certs", "certs/secret", "templates", "thingsboard/device", "thingsboard/rest"},
 		"provision/inventory":              {"certs", "certs/secret", "provision"},
 		"provision/inventory/postgrestest": {}, // for tests: it starts PostgreSQL
-		"sandbox":                          {"certs/secret", "thingsboard/device"},
+		"sandbox":                          {"certs", "certs/secret", "thingsboard/device"},
 		"cmd/internal/ui":                  {"certs/secret"},
 		"cmd/internal/settings":            {"certs", "certs/secret"},
 		"cmd/internal/workspace":           {},

@@ -36,7 +36,6 @@ type siege struct {
 
 	mu     sync.Mutex
 	random *rand.Rand
-	killed int
 }
 
 func newSiege(t *testing.T) *siege {

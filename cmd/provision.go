@@ -116,20 +116,28 @@ func (o *provisionOptions) check(names []string) error {
 		return fmt.Errorf("--credential: %w", err)
 	}
 	one := o.given != "" || o.tokenFile != "" || o.csr != ""
-	switch {
-	case o.repair && (o.from != "" || one):
-		return errors.New("--repair works from the record: name devices, or none for all")
-	case o.repair:
+	if o.repair {
+		if o.from != "" || one {
+			return errors.New("--repair works from the record: name devices, or none for all")
+		}
 		return nil
+	}
+	switch {
 	case (o.from == "") == (len(names) == 0):
 		return errors.New("name the devices, or the file that does with --from (one of the two)")
 	case one && (len(names) != 1 || o.from != ""):
 		return errors.New("a token or a request can be given for one device only; for many, put them into the file that --from reads")
-	case o.csr != "" && (o.given != "" || o.tokenFile != ""):
-		return errors.New("--csr is for a certificate, and --token for a token: a device has one credential")
 	default:
-		return nil
+		return o.checkOne()
 	}
+}
+
+// checkOne refuses two credentials for the one device.
+func (o *provisionOptions) checkOne() error {
+	if o.csr != "" && (o.given != "" || o.tokenFile != "") {
+		return errors.New("--csr is for a certificate, and --token for a token: a device has one credential")
+	}
+	return nil
 }
 
 // A deviceSource is the devices of a run.
@@ -281,7 +289,7 @@ func (w *wishes) Add(ctx context.Context, row provision.Row) error {
 		w.certificates = true
 	}
 	if err := checkFor(w.registrar, row.Device); err != nil {
-		return &provision.RowProblem{Problem: err.Error()}
+		return &provision.UnfitError{Problem: err.Error()}
 	}
 	return w.Spool.Add(ctx, row)
 }

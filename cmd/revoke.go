@@ -88,7 +88,7 @@ func runRevoke(command *cobra.Command, a *app, options *revokeOptions, names []s
 		if err := publish(ctx); err != nil {
 			return err
 		}
-		return f.app.tellCRL(command, f.ws.Path(workspace.DeviceCRL))
+		return f.app.tellCRL(f.ws.Path(workspace.DeviceCRL))
 	}
 	devices, err := provision.DevicesFromNames(names)
 	if err != nil {
@@ -202,7 +202,7 @@ func (f *fleet) revoke(command *cobra.Command, revocation *provision.Revocation,
 }
 
 // tellCRL says where the CRL is.
-func (a *app) tellCRL(command *cobra.Command, file string) error {
+func (a *app) tellCRL(file string) error {
 	if a.ui.JSON() {
 		return a.ui.ResultJSON(fleetSummary{Schema: "tbcert.revoke.summary/v1", OK: true, CRL: file})
 	}

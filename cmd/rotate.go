@@ -106,21 +106,20 @@ func runRotate(command *cobra.Command, a *app, options *rotateOptions, names []s
 }
 
 // check refuses flags that make no sense together.
-func (o *rotateOptions) check(names []string) (err error) {
+func (o *rotateOptions) check(names []string) error {
 	chosen := 0
 	for _, given := range []bool{len(names) > 0, o.all, o.olderThan != ""} {
 		if given {
 			chosen++
 		}
 	}
-	one := o.tokenFile != "" || o.csr != ""
-	switch {
-	case chosen != 1:
+	if chosen != 1 {
 		return errors.New("name the devices, or say --all or --older-than (one of the three)")
-	case one && len(names) != 1:
-		return errors.New("a token or a request can be given for one device only")
-	case o.tokenFile != "" && o.csr != "":
-		return errors.New("--csr is for a certificate, and --token-file for a token: a device has one credential")
+	}
+	if err := o.checkOne(names); err != nil {
+		return err
+	}
+	switch {
 	case o.wave < 0:
 		return fmt.Errorf("--wave %d is not a number of devices", o.wave)
 	case o.announce != "" && (o.csr != "" || o.credential == string(provision.CredentialX509)):
@@ -128,6 +127,23 @@ func (o *rotateOptions) check(names []string) (err error) {
 	case o.announceTimeout <= 0:
 		return fmt.Errorf("--announce-timeout %s is not longer than nothing", o.announceTimeout)
 	}
+	return o.parse(names)
+}
+
+// checkOne refuses a credential for several devices, and two for one.
+func (o *rotateOptions) checkOne(names []string) error {
+	switch {
+	case (o.tokenFile != "" || o.csr != "") && len(names) != 1:
+		return errors.New("a token or a request can be given for one device only")
+	case o.tokenFile != "" && o.csr != "":
+		return errors.New("--csr is for a certificate, and --token-file for a token: a device has one credential")
+	default:
+		return nil
+	}
+}
+
+// parse reads the flags that are more than they look.
+func (o *rotateOptions) parse(names []string) (err error) {
 	if _, err := provision.DevicesFromNames(names); err != nil {
 		return err
 	}

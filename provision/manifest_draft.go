@@ -295,7 +295,7 @@ func (d *draft) end(ctx context.Context) error {
 	row.Line, row.Column = d.locate(0)
 	err := d.spool.Add(ctx, row)
 	var twice *DuplicateError
-	var problem *RowProblem
+	var problem *UnfitError
 	switch {
 	case errors.As(err, &twice) && twice.Credential:
 		d.fail(credential, fmt.Sprintf("the %s is that of the device in line %d already: each device needs its own", d.device.Credential.Kind.noun(), twice.Line))

@@ -179,7 +179,7 @@ func (r *refusing) Add(_ context.Context, row provision.Row) error {
 	r.calls++
 	switch row.Device.Name {
 	case "unfit":
-		return fmt.Errorf("wrapped: %w", &provision.RowProblem{Problem: "no"})
+		return fmt.Errorf("wrapped: %w", &provision.UnfitError{Problem: "no"})
 	case "full":
 		return errFault
 	}

@@ -17,7 +17,7 @@ type Row struct {
 type Spool interface {
 	// Add keeps a row. When an earlier row has its name or its credential the
 	// error is a *DuplicateError, and more rows can be added; so they can after
-	// a *RowProblem. Any other error is of the spool itself.
+	// a *UnfitError. Any other error is of the spool itself.
 	Add(ctx context.Context, row Row) error
 }
 
@@ -35,10 +35,10 @@ func (e *DuplicateError) Error() string {
 	return fmt.Sprintf("the device name is in line %d already", e.Line)
 }
 
-// A RowProblem says that a row, though it is well formed, cannot be used. It
+// A UnfitError says that a row, though it is well formed, cannot be used. It
 // holds no secret.
-type RowProblem struct {
+type UnfitError struct {
 	Problem string
 }
 
-func (e *RowProblem) Error() string { return e.Problem }
+func (e *UnfitError) Error() string { return e.Problem }

@@ -3,9 +3,6 @@ package provision
 import (
 	"fmt"
 	"slices"
-	"time"
-
-	"github.com/tbcert/tbcert/certs"
 )
 
 // An item is one device on its way through a run.
@@ -63,14 +60,22 @@ func (r *run) plan(it *item) error {
 	if owner := deviceOf(it.shelved); owner != "" && owner != it.device.Name {
 		return &DirectoryError{Device: it.device.Name, Directory: it.directory, Owner: owner}
 	}
-	kind := r.Registrar.Kind()
-	switch {
-	case !it.known:
-		return r.planNew(it, kind)
-	case it.record.State == StateRefused:
-		return r.planRefused(it, kind)
-	case it.record.State != StatePending && it.record.State != StateRegistered:
+	if !it.known {
+		return r.planNew(it, r.Registrar.Kind())
+	}
+	switch it.record.State {
+	case StateRefused:
+		return r.planRefused(it, r.Registrar.Kind())
+	case StatePending, StateRegistered:
+		return r.planKnown(it, r.Registrar.Kind())
+	default:
 		return &StateError{Device: it.device.Name, State: it.record.State, Since: it.record.Updated}
+	}
+}
+
+// planKnown is for a device that is on record and has, or may have, a credential.
+func (r *run) planKnown(it *item, kind RegistrarKind) error {
+	switch {
 	case it.record.Registrar == RegistrarOffline && kind != RegistrarOffline:
 		return r.planMove(it, kind)
 	case it.record.Registrar != kind:
@@ -263,13 +268,4 @@ func (it *item) noteTexts(label, profile string) {
 	if want := it.device.Profile; want != "" && want != profile {
 		it.result.Note = fmt.Sprintf("its profile is %s in ThingsBoard and was left so, not %s", quote(profile), quote(want))
 	}
-}
-
-// expires is when the certificate of a chain ends; zero when there is none.
-func expires(chain []byte) time.Time {
-	parsed, err := certs.ParseCertificates(chain)
-	if err != nil {
-		return time.Time{}
-	}
-	return parsed[0].NotAfter
 }

@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,10 +52,7 @@ func (r *Rotation) Run(ctx context.Context, source Source, report func(Result)) 
 	if err := r.Changer.Ready(ctx); err != nil {
 		return summary, err
 	}
-	size := r.Wave
-	if size < 1 {
-		size = DefaultSize
-	}
+	size := cmp.Or(r.Wave, DefaultSize)
 	for ctx.Err() == nil {
 		tasks, err := source.Take(ctx, size)
 		if err != nil || len(tasks) == 0 {
@@ -62,19 +60,16 @@ func (r *Rotation) Run(ctx context.Context, source Source, report func(Result)) 
 		}
 		wave := &wave{Rotation: r, renderer: renderer, turns: make([]turn, len(tasks))}
 		err = wave.run(ctx, tasks)
-		failed := 0
+		before := summary.Failed
 		for i := range wave.turns {
-			result := wave.turns[i].result
-			if result.Err != nil {
-				failed++
-			}
-			summary.count(result.Action)
-			report(result)
+			summary.count(wave.turns[i].result.Action)
+			report(wave.turns[i].result)
 		}
+		failed := summary.Failed - before
 		if err != nil {
 			return summary, err
 		}
-		if failed > 0 && r.Wave > 0 && summary.Left > 0 {
+		if stops := r.Wave > 0 && summary.Left > 0; stops && failed > 0 {
 			return summary, fmt.Errorf("%w: %d of %d devices failed; see to them and run this again for those that are left", ErrStopped, failed, len(tasks))
 		}
 	}

@@ -16,7 +16,7 @@ import (
 type changer struct{ board }
 
 func (c changer) Current(_ context.Context, record provision.Record) (has provision.Credential, err error) {
-	err = c.step("current", func() { has = c.board.world.board[record.Name].Credential })
+	err = c.step("current", func() { has = c.world.board[record.Name].Credential })
 	if err == nil && has.IsZero() {
 		err = provision.ErrGone
 	}
@@ -25,17 +25,17 @@ func (c changer) Current(_ context.Context, record provision.Record) (has provis
 
 func (c changer) Change(_ context.Context, record provision.Record, to provision.Credential) error {
 	return c.step("change", func() {
-		got := c.board.world.board[record.Name]
+		got := c.world.board[record.Name]
 		got.Credential = to
-		c.board.world.board[record.Name] = got
+		c.world.board[record.Name] = got
 	})
 }
 
 func (c changer) Withdraw(_ context.Context, record provision.Record) error {
 	return c.step("withdraw", func() {
-		got := c.board.world.board[record.Name]
+		got := c.world.board[record.Name]
 		got.Credential = provision.TokenCredential(secret.New("NOBODY-KNOWS"))
-		c.board.world.board[record.Name] = got
+		c.world.board[record.Name] = got
 	})
 }
 

@@ -221,6 +221,11 @@ func (t *ThingsBoard) findOrCreate(ctx context.Context, order Order) (device res
 			return device, madeBefore, err
 		}
 	}
+	return t.create(ctx, order)
+}
+
+// create creates the device, unless it turns out to exist.
+func (t *ThingsBoard) create(ctx context.Context, order Order) (device rest.Device, made origin, err error) {
 	wanted, err := t.deviceFor(ctx, order.Device)
 	if err != nil {
 		return rest.Device{}, madeBefore, err

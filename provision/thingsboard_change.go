@@ -266,7 +266,7 @@ func (a *attributeAnnouncer) Announce(ctx context.Context, record Record, next C
 	if err != nil {
 		return err
 	}
-	value, err := json.Marshal(told)
+	value, err := json.Marshal(told) //nolint:gosec // it is what the device is told
 	if err != nil {
 		return err
 	}

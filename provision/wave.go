@@ -136,6 +136,7 @@ func (w *wave) decide(ctx context.Context, t *turn) (err error) {
 		t.old, t.next = t.record.Credential, t.record.Next
 		t.result.Credential = t.next.Kind
 		return nil
+	case StatePending, StateRefused, StateRegistered, StateRevoked:
 	}
 	to := w.To
 	if to.Kind == "" {

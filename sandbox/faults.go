@@ -124,23 +124,19 @@ func (f *Faults) Add(text string) error {
 		*into = n
 		return nil
 	}
-	switch text {
-	case faultRESTHuge:
-		f.huge = true
-	case faultRESTWrongTypes:
-		f.wrongTypes = true
-	case faultPagesRepeat:
-		f.pagesRepeat = true
-	case faultCloseBeforeConnack:
-		f.closeBeforeConnack = true
-	case faultCloseAfterPublish:
-		f.closeAfterPublish = true
-	case faultNoPuback:
-		f.noPuback = true
-	case faultNoAttributes:
-		f.noAttributes = true
-	default:
+	fault := f.plain(text)
+	if fault == nil {
 		return fmt.Errorf("there is no fault %q: choose from %s", text, strings.Join(FaultNames(), ", "))
 	}
+	*fault = true
 	return nil
+}
+
+// plain gives the place of a fault that is there or not.
+func (f *Faults) plain(name string) *bool {
+	return map[string]*bool{
+		faultCloseBeforeConnack: &f.closeBeforeConnack, faultCloseAfterPublish: &f.closeAfterPublish,
+		faultNoPuback: &f.noPuback, faultNoAttributes: &f.noAttributes,
+		faultRESTHuge: &f.huge, faultRESTWrongTypes: &f.wrongTypes, faultPagesRepeat: &f.pagesRepeat,
+	}[name]
 }

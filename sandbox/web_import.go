@@ -115,27 +115,22 @@ func (it importJSON) device(fields []string) imported {
 		if value == "" {
 			continue
 		}
-		switch column := it.Mapping.Columns[i]; column.Type {
-		case "NAME":
-			line.device.Name = value
-		case "TYPE":
-			line.device.Type = value
-		case "LABEL":
-			line.device.Label = value
-		case "DESCRIPTION":
-			line.device.Description = value
+		column := it.Mapping.Columns[i]
+		texts := map[string]*string{
+			"NAME": &line.device.Name, "TYPE": &line.device.Type, "LABEL": &line.device.Label, "DESCRIPTION": &line.device.Description,
+			"MQTT_CLIENT_ID": &line.basic.ClientID, "MQTT_USER_NAME": &line.basic.UserName, "MQTT_PASSWORD": &line.basic.Password,
+		}
+		if text := texts[column.Type]; text != nil {
+			*text = value
+			continue
+		}
+		switch column.Type {
 		case "IS_GATEWAY":
 			line.device.Gateway = strings.EqualFold(value, "true")
 		case accessToken:
 			line.device.Token = secret.New(value)
 		case "X509":
 			line.device.Certificate = []byte(value)
-		case "MQTT_CLIENT_ID":
-			line.basic.ClientID = value
-		case "MQTT_USER_NAME":
-			line.basic.UserName = value
-		case "MQTT_PASSWORD":
-			line.basic.Password = value
 		case "SERVER_ATTRIBUTE", "SHARED_ATTRIBUTE":
 			scope := strings.TrimSuffix(column.Type, "ATTRIBUTE") + "SCOPE"
 			if line.attributes[scope] == nil {

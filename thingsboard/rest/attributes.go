@@ -19,7 +19,7 @@ const (
 
 // SaveAttributes sets attributes of a device. hidden values are kept out of
 // errors.
-func (c *Client) SaveAttributes(ctx context.Context, deviceID, scope string, values map[string]json.RawMessage, hidden ...string) error {
+func (c *Client) SaveAttributes(ctx context.Context, deviceID, scope string, values map[string]json.RawMessage, hidden ...string) error { //nolint:revive // a device, a scope, values and what is secret in them
 	it := call{
 		method: http.MethodPost, path: "/api/plugins/telemetry/DEVICE/" + url.PathEscape(deviceID) + "/attributes/" + scope,
 		body: values, secrets: hidden,
@@ -66,7 +66,7 @@ func (c *Client) Attributes(ctx context.Context, deviceID, scope string, keys ..
 // RPC calls a method of a connected device and gives its answer. It is sent once:
 // whether the device did what an unanswered call asked for is not known. patience
 // is how long ThingsBoard waits for the device.
-func (c *Client) RPC(ctx context.Context, deviceID, method string, params any, patience time.Duration, hidden ...string) (json.RawMessage, error) {
+func (c *Client) RPC(ctx context.Context, deviceID, method string, params any, patience time.Duration, hidden ...string) (json.RawMessage, error) { //nolint:revive // what ThingsBoard asks for, and what is secret in it
 	var got json.RawMessage
 	it := call{
 		method: http.MethodPost, path: "/api/rpc/twoway/" + url.PathEscape(deviceID), answer: &got, once: true, secrets: hidden,

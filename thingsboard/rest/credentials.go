@@ -50,7 +50,7 @@ func TokenCredentials(token secret.Text) Credentials {
 // BasicCredentials are a client id, a user name and a password, as far as they
 // are set.
 func BasicCredentials(basic Basic) (Credentials, error) {
-	value, err := json.Marshal(basicJSON{basic.ClientID.Reveal(), basic.Username.Reveal(), basic.Password.Reveal()})
+	value, err := json.Marshal(basicJSON{basic.ClientID.Reveal(), basic.Username.Reveal(), basic.Password.Reveal()}) //nolint:gosec // it is what ThingsBoard is told
 	if err != nil {
 		return Credentials{}, fmt.Errorf("the basic credentials: %w", err)
 	}

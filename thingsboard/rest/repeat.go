@@ -182,18 +182,16 @@ func (c *Client) judge(it call, err error) verdict {
 			c.gate.shut(c.config.Now(), down.asked)
 		}
 		return it.repeat(again)
-	case errors.As(err, &refused) && refused.Status >= http.StatusInternalServerError:
+	case refused != nil && refused.Status >= http.StatusInternalServerError:
 		return it.repeat(again)
-	case refused != nil:
+	case refused != nil || !isBroken(err):
 		return giveUp
-	case notSent(err) && !c.reached.Load():
-		return giveUp // most likely the address is wrong
-	case notSent(err) && isBroken(err):
+	case !notSent(err):
+		return it.repeat(again)
+	case c.reached.Load():
 		return again
-	case isBroken(err):
-		return it.repeat(again)
 	default:
-		return giveUp
+		return giveUp // most likely the address is wrong
 	}
 }
 

@@ -216,21 +216,9 @@ func stage(root *os.Root, files []File) error {
 	if err != nil {
 		return err
 	}
-	var written []File
-	var removed []string
-	for _, file := range files {
-		if file.Remove {
-			removed = append(removed, file.Name)
-		} else {
-			written = append(written, file)
-		}
-	}
-	if len(removed) > 0 {
-		list, err := json.Marshal(removed)
-		if err != nil {
-			return err
-		}
-		written = append(written, File{Name: removeFile, Data: list, Secret: true})
+	written, err := toWrite(files)
+	if err != nil {
+		return err
 	}
 	whole := canSyncFileSystem && len(written) > syncBatch
 	var group errgroup.Group
@@ -246,6 +234,24 @@ func stage(root *os.Root, files []File) error {
 	}
 	defer d.Close()
 	return syncFileSystem(d)
+}
+
+// toWrite is what is written for files: themselves, and the list of those that
+// are to go.
+func toWrite(files []File) (written []File, err error) {
+	var removed []string
+	for _, file := range files {
+		if file.Remove {
+			removed = append(removed, file.Name)
+		} else {
+			written = append(written, file)
+		}
+	}
+	if len(removed) == 0 {
+		return written, nil
+	}
+	list, err := json.Marshal(removed)
+	return append(written, File{Name: removeFile, Data: list, Secret: true}), err
 }
 
 // stagePart writes some of the files, and syncs them unless all are to be synced
