@@ -150,7 +150,7 @@ func TestTheSearchForSecretsFinds(t *testing.T) {
 		"token in the output":       {"site/devices/a/token": "0123456789abcdef\n", ".transcript": "token 0123456789abcdef"},
 		"passphrase in the output":  {".transcript": passphraseCanary},
 		"key in an open file":       {"site/tbcert.yaml": "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\n"},
-		"imported token in an open": {"site/tbcert.yaml": "", "site/thingsboard-import.csv": "name,token\na,0123456789abcdef\n"},
+		"imported token in an open": {"site/tbcert.yaml": "", "site/thingsboard-import.csv": "NAME,ACCESS_TOKEN\na,0123456789abcdef\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

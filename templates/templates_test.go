@@ -16,7 +16,11 @@ type connect struct {
 	Host      string
 	MQTTSPort int
 	Topic     string
+	Files     files
 }
+
+// files are the files of a bundle, as connect.sh asks for them.
+type files struct{ Root, Token, ClientID, Username, Password, Certificate, Key string }
 
 func TestRenderUnknownTemplate(t *testing.T) {
 	t.Parallel()
@@ -56,7 +60,7 @@ func TestConnectScriptQuotesItsHost(t *testing.T) {
 	for _, host := range hosts {
 		t.Run(host, func(t *testing.T) {
 			t.Parallel()
-			script, err := templates.Render("device/connect.sh", connect{host, 8883, "v1/devices/me/telemetry"})
+			script, err := templates.Render("device/connect.sh", connect{host, 8883, "v1/devices/me/telemetry", files{Root: "ca-root.pem", Token: "token"}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -67,6 +71,34 @@ func TestConnectScriptQuotesItsHost(t *testing.T) {
 			}
 			if got := strings.Split(args, "\x00"); strings.Join(got, "|") != strings.Join(want, "|") {
 				t.Errorf("mosquitto_pub got\n%q, want\n%q", got, want)
+			}
+		})
+	}
+}
+
+// Each kind of credential is given to mosquitto_pub as it has to be.
+func TestConnectScriptKnowsEveryCredential(t *testing.T) {
+	bin := fakeClient(t)
+	for name, test := range map[string]struct {
+		files files
+		want  []string
+	}{
+		"basic":       {files{ClientID: "client-id", Username: "username", Password: "password"}, []string{"-i", "CLIENT-ID", "-u", "USERNAME", "-P", "PASSWORD"}},
+		"client id":   {files{ClientID: "client-id"}, []string{"-i", "CLIENT-ID"}},
+		"certificate": {files{Certificate: "cert.pem", Key: "key.pem"}, []string{"--cert", "cert.pem", "--key", "key.pem"}},
+		"own key":     {files{Certificate: "cert.pem"}, []string{"--cert", "cert.pem", "--key", "client-id"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test.files.Root = "ca-root.pem"
+			script, err := templates.Render("device/connect.sh", connect{"tb.example.com", 8883, "v1/devices/me/telemetry", test.files})
+			if err != nil {
+				t.Fatal(err)
+			}
+			args := strings.Split(runWith(t, bin, script), "\x00")
+			got := args[len(args)-3-len(test.want) : len(args)-3] // before -m, the message and the end
+			if strings.Join(got, "|") != strings.Join(test.want, "|") {
+				t.Errorf("mosquitto_pub got\n%q, want\n%q", args, test.want)
 			}
 		})
 	}
@@ -91,9 +123,11 @@ func runWith(t *testing.T, bin string, script []byte) string {
 	}
 	path := filepath.Join(dir, "connect.sh")
 	write(t, path, script, 0o755)
-	write(t, filepath.Join(dir, "token"), []byte("TOKEN\n"), 0o600)
+	for _, name := range []string{"token", "client-id", "username", "password", "key.pem"} {
+		write(t, filepath.Join(dir, name), []byte(strings.ToUpper(name)+"\n"), 0o600)
+	}
 	cmd := exec.Command("/bin/sh", path)
-	cmd.Env = []string{"PATH=" + bin + ":/usr/bin:/bin"}
+	cmd.Env = []string{"PATH=" + bin + ":/usr/bin:/bin", "TBCERT_DEVICE_KEY=client-id"}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
