@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tbcert/tbcert/cmd/internal/settings"
 	"github.com/tbcert/tbcert/cmd/internal/ui"
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
 	"github.com/tbcert/tbcert/provision"
+	"github.com/tbcert/tbcert/provision/inventory"
 )
 
 // fleetRow is the JSON of one device: schema tbcert.provision/v1,
@@ -68,6 +71,8 @@ type fleetTeller struct {
 	dryRun   bool
 	next     func() string // what to do next, when all went well
 
+	job                         inventory.Job // on record once something was done; ID "" is not yet
+	total                       int
 	importFile, failedFile, crl string
 	rows, failed                int
 	broken                      error // of the output
@@ -75,7 +80,7 @@ type fleetTeller struct {
 
 // provision runs the batch.
 func (f *fleet) provision(command *cobra.Command, batch *provision.Batch, devices *deviceSource) error {
-	t := &fleetTeller{fleet: f, command: command, dryRun: batch.DryRun}
+	t := &fleetTeller{fleet: f, command: command, dryRun: batch.DryRun, total: devices.Total()}
 	if !batch.DryRun {
 		scratch, err := f.ws.Scratch(workspace.FailedFile)
 		if err != nil {
@@ -86,8 +91,9 @@ func (f *fleet) provision(command *cobra.Command, batch *provision.Batch, device
 	offline := batch.Registrar.Kind() == provision.RegistrarOffline
 	t.next = func() string {
 		if offline {
-			return fmt.Sprintf("import %s into ThingsBoard (Entities, Devices, +, Import device), giving the\n"+
-				"columns behind LABEL their types (ACCESS_TOKEN is \"Access token\"); then\n  %s", t.importFile, f.app.again("verify NAME"))
+			return fmt.Sprintf("import %s\n"+
+				"into ThingsBoard (Entities, Devices, +, Import device), giving the columns behind LABEL their types\n"+
+				"(ACCESS_TOKEN is \"Access token\"); then\n  %s", t.importFile, f.app.again("verify NAME"))
 		}
 		return "copy each directory to its device; to prove that it gets in,\n  " + f.app.again("verify NAME")
 	}
@@ -106,7 +112,7 @@ func (f *fleet) provision(command *cobra.Command, batch *provision.Batch, device
 
 // finish tells the whole, and gives the command's outcome.
 func (t *fleetTeller) finish(summary provision.Summary, err error) error {
-	err = errors.Join(err, t.keepFailures(summary))
+	err = errors.Join(err, t.keepFailures(summary), t.endJob(summary, err))
 	if err != nil && summary.Left == summary.Total && summary.Total > 0 {
 		return unfitInventory(err)
 	}
@@ -145,6 +151,9 @@ func (t *fleetTeller) row(result provision.Result) {
 	if t.progress != nil {
 		t.progress.Done(result.Err == nil)
 	}
+	if !slices.Contains([]provision.Action{provision.ActionUnchanged, provision.ActionRepaired, provision.ActionFailed}, result.Action) {
+		t.broken = errors.Join(t.broken, t.begin(result))
+	}
 	if t.broken != nil {
 		return
 	}
@@ -165,6 +174,35 @@ func (t *fleetTeller) row(result provision.Result) {
 		return
 	}
 	t.broken = errors.Join(t.broken, t.text(row))
+}
+
+// begin puts the run on record when it has changed a device. Machines that share
+// the work have a job in common already.
+func (t *fleetTeller) begin(result provision.Result) (err error) {
+	f := t.fleet
+	if t.job.ID != "" || t.dryRun || f.store == nil || f.shared() {
+		return nil
+	}
+	t.job = inventory.Job{Kind: t.command.Name(), Registrar: result.Registrar, Host: settings.MachineHosts()[0], Total: t.total}
+	t.job.ID, err = f.store.BeginJob(context.WithoutCancel(t.command.Context()), t.job)
+	return err
+}
+
+// endJob notes how the run ended.
+func (t *fleetTeller) endJob(summary provision.Summary, err error) error {
+	if t.job.ID == "" {
+		return nil
+	}
+	t.job.Done, t.job.Failed = summary.Total-summary.Left-summary.Failed, summary.Failed
+	switch {
+	case err != nil && t.command.Context().Err() != nil:
+		t.job.State = inventory.JobInterrupted
+	case err != nil || summary.Failed > 0:
+		t.job.State = inventory.JobFailed
+	default:
+		t.job.State = inventory.JobDone
+	}
+	return t.fleet.store.EndJob(context.WithoutCancel(t.command.Context()), t.job)
 }
 
 // keep adds a failed row to the file that can be fed back.

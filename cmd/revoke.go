@@ -180,7 +180,7 @@ func (f *fleet) confirmRevoke(ctx context.Context, options *revokeOptions, total
 
 // revoke runs the revocation.
 func (f *fleet) revoke(command *cobra.Command, revocation *provision.Revocation, source provision.Source) error {
-	t := &fleetTeller{fleet: f, command: command, dryRun: revocation.DryRun}
+	t := &fleetTeller{fleet: f, command: command, dryRun: revocation.DryRun, total: source.Total()}
 	t.progress = f.app.ui.Progress("devices", source.Total())
 	summary, err := revocation.Run(command.Context(), source, t.row)
 	t.progress.End()

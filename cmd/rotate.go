@@ -326,7 +326,7 @@ func (f *fleet) prove(ctx context.Context, name string, credential provision.Cre
 
 // rotate runs the rotation.
 func (f *fleet) rotate(command *cobra.Command, rotation *provision.Rotation, source *deviceSource) error {
-	t := &fleetTeller{fleet: f, command: command, dryRun: rotation.DryRun}
+	t := &fleetTeller{fleet: f, command: command, dryRun: rotation.DryRun, total: source.Total()}
 	t.next = func() string {
 		if source.Total() == 0 || rotation.Announcer != nil {
 			return ""

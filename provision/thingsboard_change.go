@@ -56,8 +56,16 @@ func hasCertificate(chain *rest.Chain, wanted *ChainProfile) bool {
 	return err == nil && bytes.Equal(has.Chain, certs.EncodeCertificates(wanted.CA))
 }
 
+// escaped are the characters before which ThingsBoard puts a backslash when it
+// takes a name out of a certificate (SslUtil.parseCommonName, by BouncyCastle's
+// IETFUtils.valueToString), so that it would look for another device.
+const escaped = `,;+"\\<>=#`
+
 // registerByChain calls nobody: the profile is the registration.
 func (t *ThingsBoard) registerByChain(order Order) (Registration, error) {
+	if strings.ContainsAny(order.Device.Name, escaped) {
+		return Registration{}, fmt.Errorf("device %s: ThingsBoard cannot take a name with one of the characters %s out of a certificate: rename it, or leave out --by-chain", quote(order.Device.Name), escaped)
+	}
 	if !order.Device.Extra.isZero() || order.Device.Label != "" {
 		return Registration{}, fmt.Errorf("device %s: a device that the profile lets in is created when it connects, without a label, a customer or attributes: leave them out, or leave out --by-chain", quote(order.Device.Name))
 	}
