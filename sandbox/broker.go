@@ -70,6 +70,9 @@ func (b *broker) wrap(conn net.Conn) *link {
 // could not be sent, and the subscriptions of one whose packet it panicked on.
 func (b *broker) gone(l *link) {
 	b.replace(l)
+	if l.retired != nil {
+		l.retired.Stop()
+	}
 	if l.client != nil {
 		b.server.UnsubscribeClient(l.client)
 		b.server.Clients.Delete(l.client.ID)
@@ -109,7 +112,7 @@ func (b *broker) ID() string { return "thingsboard" }
 func (b *broker) Provides(event byte) bool {
 	switch event {
 	case mqtt.OnPacketRead, mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnSessionEstablished,
-		mqtt.OnACLCheck, mqtt.OnPublish, mqtt.OnPacketProcessed, mqtt.OnPacketEncode:
+		mqtt.OnACLCheck, mqtt.OnSubscribed, mqtt.OnPublish, mqtt.OnPacketProcessed, mqtt.OnPacketEncode:
 		return true
 	default:
 		return false

@@ -154,7 +154,7 @@ func TestStartRefuses(t *testing.T) {
 		{"no certificate", sandbox.Config{MQTTSAddr: "127.0.0.1:0"}, "needs a server certificate"},
 		{"nothing on", sandbox.Config{}, "every address is off"},
 		{"same name", sandbox.Config{MQTTAddr: "127.0.0.1:0", Devices: []sandbox.Device{one, {Name: "a"}}}, `device "a": Device with such name`},
-		{"same token", sandbox.Config{MQTTAddr: "127.0.0.1:0", Devices: []sandbox.Device{one, {Name: "b", Token: one.Token}}}, `device "b": Specified credentials`},
+		{"same token", sandbox.Config{MQTTAddr: "127.0.0.1:0", Devices: []sandbox.Device{one, {Name: "b", Token: one.Token}}}, `device "b": Device credentials`},
 		{"no name", sandbox.Config{MQTTAddr: "127.0.0.1:0", Devices: []sandbox.Device{{}}}, "name should be specified"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

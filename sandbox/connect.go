@@ -128,12 +128,18 @@ func (b *broker) judge(l *link) verdict {
 		l.provision = true
 		return accepted()
 	}
-	if id, previous, ok := b.store.open(l); ok {
-		l.device, l.previous = id, previous
-		return accepted()
-	}
-	if l.hasCertificate() { // user name and password are not looked at
+	// With a certificate, user name and password are not looked at
+	// (MqttTransportHandler.processX509CertConnect).
+	if leaf := l.certificate(); leaf != nil {
+		if previous, ok := b.store.openCertificate(leaf, l); ok {
+			l.previous = previous
+			return accepted()
+		}
 		return notAuthorized()
+	}
+	if previous, ok := b.store.open(l); ok {
+		l.previous = previous
+		return accepted()
 	}
 	switch {
 	case it.hasUsername, it.hasPassword:

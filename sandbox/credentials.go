@@ -1,13 +1,11 @@
 package sandbox
 
 import (
-	"crypto/rand"
 	"crypto/sha3"
-	"crypto/x509"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"strings"
+	"unicode"
 
 	"github.com/tbcert/tbcert/certs"
 	"github.com/tbcert/tbcert/certs/secret"
@@ -18,6 +16,7 @@ const (
 	accessToken     = "ACCESS_TOKEN"
 	mqttBasic       = "MQTT_BASIC"
 	x509Certificate = "X509_CERTIFICATE"
+	lwm2m           = "LWM2M_CREDENTIALS" // which the sandbox does not keep
 )
 
 // A Basic is a client id, a user name and a password, as far as a device has
@@ -39,61 +38,108 @@ type credential struct {
 
 // basicJSON is the value of basic credentials (BasicMqttCredentials).
 type basicJSON struct {
-	ClientID string `json:"clientId"`
-	UserName string `json:"userName"`
-	Password string `json:"password"`
+	ClientID *string `json:"clientId"`
+	UserName *string `json:"userName"`
+	Password *string `json:"password"`
 }
 
-// credentialOf is the one that a device is given; a token is made up when it is
-// none.
-func credentialOf(device Device) (credential, error) {
-	switch {
-	case len(device.Certificate) > 0:
-		return certificateCredential(string(device.Certificate))
-	case !device.Basic.isZero():
-		return basicCredential(basicJSON{device.Basic.ClientID.Reveal(), device.Basic.Username.Reveal(), device.Basic.Password.Reveal()})
-	case device.Token.IsZero():
-		return credential{kind: accessToken, id: newToken()}, nil
+// parts are the client id, the user name and the password; "" for none.
+func (b basicJSON) parts() (clientID, userName, password string) {
+	read := func(part *string) string {
+		if part == nil {
+			return ""
+		}
+		return *part
+	}
+	return read(b.ClientID), read(b.UserName), read(b.Password)
+}
+
+// basicOf is the value that is made of texts.
+func basicOf(clientID, userName, password string) string {
+	given := func(text string) *string {
+		if text == "" {
+			return nil
+		}
+		return &text
+	}
+	return string(marshal(basicJSON{given(clientID), given(userName), given(password)}))
+}
+
+// basic is the value of a basic credential, which was read before.
+func (c credential) basic() basicJSON {
+	var it basicJSON
+	_ = json.Unmarshal([]byte(c.value), &it)
+	return it
+}
+
+// newCredential makes what is kept of what was sent
+// (DeviceCredentialsServiceImpl.formatCredentials), and checks it
+// (DeviceCredentialsDataValidator). Any text is taken for a certificate.
+func newCredential(kind, id, value string) (credential, error) {
+	c := credential{kind: kind, id: id, value: value}
+	switch kind {
+	case accessToken:
+		c.value = ""
+	case mqttBasic:
+		if err := c.formatBasic(); err != nil {
+			return credential{}, err
+		}
+	case x509Certificate:
+		c.value = trimCertificate(value)
+		c.id = sha3Hex(c.value)
+	case "":
+		return credential{}, badParameter("Device credentials type should be specified")
 	default:
-		return credential{kind: accessToken, id: device.Token.Reveal()}, nil
+		return credential{}, badParameter("The sandbox keeps no credentials of type " + kind)
 	}
-}
-
-// basicCredential finds the id of basic credentials
-// (DeviceCredentialsServiceImpl.processSimpleMqttCredentials).
-func basicCredential(basic basicJSON) (credential, error) {
-	made := credential{kind: mqttBasic, value: string(marshal(basic))}
 	switch {
-	case basic.ClientID == "" && basic.UserName == "":
-		return credential{}, badParameter("Both mqtt client id and user name are empty!")
-	case basic.ClientID != "" && basic.Password != "" && basic.UserName == "":
-		return credential{}, badParameter("Password cannot be specified along with client id")
-	case basic.ClientID == "":
-		made.id = basic.UserName
-	case basic.UserName == "":
-		made.id = sha3Hex(basic.ClientID)
+	case c.id == "":
+		return credential{}, badCredential("Device credentials id should be specified!")
+	case hasControl(c.id):
+		return credential{}, badCredential("credentialsId must not contain control characters!")
 	default:
-		made.id = sha3Hex(basic.ClientID + "|" + basic.UserName)
+		return c, nil
 	}
-	return made, nil
 }
 
-// certificateCredential takes a certificate as PEM or as the base64 of its DER
-// (EncryptionUtil.certTrimNewLines). Of several the hash is of all, as in
-// ThingsBoard.
-func certificateCredential(text string) (credential, error) {
-	trimmed := trimCertificate(text)
-	der, err := base64.StdEncoding.DecodeString(trimmed)
-	if err == nil {
-		_, err = x509.ParseCertificate(der)
+// formatBasic finds the id of a client id and a user name: the hash of both; of
+// the client id, when that is all; the user name itself, when that is all.
+func (c *credential) formatBasic() error {
+	var it *basicJSON
+	if err := json.Unmarshal([]byte(c.value), &it); err != nil || it == nil {
+		return badCredential("Invalid credentials body for simple mqtt credentials!")
 	}
-	if err != nil {
-		return credential{}, badParameter("Invalid X.509 certificate!")
+	clientID, userName, password := it.parts()
+	switch {
+	case clientID == "" && userName == "":
+		return badCredential("Both mqtt client id and user name are empty!")
+	case userName == "" && password != "":
+		return badCredential("Password cannot be specified along with client id")
+	case clientID == "":
+		c.id = userName
+	default:
+		c.id = basicID(clientID, userName)
 	}
-	return credential{kind: x509Certificate, id: sha3Hex(trimmed), value: trimmed}, nil
+	for _, part := range [][2]string{{"clientId", clientID}, {"userName", userName}, {"password", password}} {
+		if hasControl(part[1]) {
+			return badCredential(part[0] + " must not contain control characters!")
+		}
+	}
+	c.value = string(marshal(it))
+	return nil
 }
 
-// trimCertificate drops header, footer and line breaks.
+// basicID is the hash of what there is of a client id and a user name
+// (EncryptionUtil.getSha3Hash with a delimiter).
+func basicID(clientID, userName string) string {
+	if clientID == "" || userName == "" {
+		return sha3Hex(clientID + userName)
+	}
+	return sha3Hex(clientID + "|" + userName)
+}
+
+// trimCertificate drops header, footer and line breaks
+// (EncryptionUtil.certTrimNewLines).
 func trimCertificate(text string) string {
 	for _, part := range []string{"-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----", "\n", "\r"} {
 		text = strings.ReplaceAll(text, part, "")
@@ -101,61 +147,50 @@ func trimCertificate(text string) string {
 	return text
 }
 
+// sha3Hex is EncryptionUtil.getSha3Hash.
 func sha3Hex(text string) string {
-	sum := sha3.Sum256([]byte(text))
+	sum := sha3.Sum256([]byte(trimCertificate(text)))
 	return hex.EncodeToString(sum[:])
 }
 
-// exported is a device as the caller of this package sees it.
+func hasControl(text string) bool { return strings.ContainsFunc(text, unicode.IsControl) }
+
+// credential is the one that a device of a config is given; a token is made up
+// when it is none.
+func (d Device) credential() (credential, error) {
+	switch {
+	case len(d.Certificate) > 0:
+		return newCredential(x509Certificate, "", string(d.Certificate))
+	case !d.Basic.isZero():
+		return newCredential(mqttBasic, "", basicOf(d.Basic.ClientID.Reveal(), d.Basic.Username.Reveal(), d.Basic.Password.Reveal()))
+	case d.Token.IsZero():
+		return newCredential(accessToken, newToken(), "")
+	default:
+		return newCredential(accessToken, d.Token.Reveal(), "")
+	}
+}
+
+// exported is a device as the caller of this package sees it. It needs the lock.
 func (r *record) exported() Device {
-	device := Device{Name: r.name, Label: r.label, Type: r.kind, Description: r.description, Gateway: r.gateway}
+	device := Device{Name: r.name, Label: r.label, Type: r.profile.name}
+	var info deviceInfo
+	if json.Unmarshal(r.info, &info) == nil {
+		device.Gateway, device.Description = info.Gateway, info.Description
+	}
+	if r.customer != nil {
+		device.Customer = r.customer.title
+	}
 	switch r.credential.kind {
 	case accessToken:
 		device.Token = secret.New(r.credential.id)
 	case mqttBasic:
-		var basic basicJSON
-		_ = json.Unmarshal([]byte(r.credential.value), &basic) // it was made here
-		device.Basic = Basic{secret.New(basic.ClientID), secret.New(basic.UserName), secret.New(basic.Password)}
+		clientID, userName, password := r.credential.basic().parts()
+		device.Basic = Basic{secret.New(clientID), secret.New(userName), secret.New(password)}
 	case x509Certificate:
+		device.Certificate = []byte(r.credential.value)
 		if chain, err := certs.ParseBase64(r.credential.value); err == nil {
 			device.Certificate = certs.EncodeCertificates(chain...)
 		}
 	}
 	return device
 }
-
-// byLogin finds the device of a user name, a password and a client id
-// (DefaultTransportApiService.validateCredentials of ValidateBasicMqttCredRequestMsg). It
-// needs the lock.
-func (s *store) byLogin(it *login) *record {
-	if it.username == "" {
-		return s.basic(sha3Hex(it.clientID), it)
-	}
-	if r := s.byCredential[it.username]; r != nil && r.credential.kind == accessToken {
-		return r // with any client id and any password
-	}
-	if r := s.basic(it.username, it); r != nil {
-		return r
-	}
-	if it.clientID == "" {
-		return nil
-	}
-	return s.basic(sha3Hex(it.clientID+"|"+it.username), it)
-}
-
-// basic finds the device with basic credentials of an id, if the password is
-// right: one that has none takes any.
-func (s *store) basic(id string, it *login) *record {
-	r := s.byCredential[id]
-	if r == nil || r.credential.kind != mqttBasic {
-		return nil
-	}
-	var basic basicJSON
-	if json.Unmarshal([]byte(r.credential.value), &basic) != nil || (basic.Password != "" && basic.Password != it.password) {
-		return nil
-	}
-	return r
-}
-
-// newToken is a token as ThingsBoard makes one: 20 characters.
-func newToken() string { return rand.Text()[:20] }

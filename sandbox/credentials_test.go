@@ -105,7 +105,7 @@ func TestChainProfile(t *testing.T) {
 	ca := string(certs.EncodeCertificates(f.ca.Certificate))
 	save := func(allow, status string) {
 		t.Helper()
-		body := `{"name":"factory","type":"DEFAULT","transportType":"DEFAULT","profileData":{"provisionConfiguration":{"type":"X509_CERTIFICATE_CHAIN",` +
+		body := `{"name":"factory","type":"DEFAULT","transportType":"DEFAULT","provisionType":"X509_CERTIFICATE_CHAIN","profileData":{"transportConfiguration":{"type":"DEFAULT"},"provisionConfiguration":{"type":"X509_CERTIFICATE_CHAIN",` +
 			`"provisionDeviceSecret":` + quoted(ca) + `,"certificateRegExPattern":"(.+)","allowCreateNewDevicesByX509Certificate":` + allow + `}}}`
 		api.call(t, "POST /api/deviceProfile", body, map[string]int{"ok": 200, "twice": 400}[status])
 	}

@@ -154,7 +154,9 @@ func (w *world) dialTLS(t *testing.T, client *tls.Certificate) peer {
 	roots.AppendCertsFromPEM(w.identity.pem)
 	config := &tls.Config{RootCAs: roots}
 	if client != nil {
-		config.Certificates = []tls.Certificate{*client}
+		// Not Certificates: of those only one is sent whose issuer the server names,
+		// and ThingsBoard names its own certificate.
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return client, nil }
 	}
 	conn, err := tls.Dial("tcp", w.MQTTSAddr().String(), config)
 	return newPeer(t, conn, err)

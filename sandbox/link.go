@@ -1,7 +1,8 @@
 package sandbox
 
 import (
-	"encoding/json"
+	"crypto/tls"
+	"crypto/x509"
 	"log/slog"
 	"net"
 	"runtime/debug"
@@ -17,6 +18,9 @@ const (
 	greeting = time.Minute
 	// farewell bounds the time that telling a client of its end may take.
 	farewell = 2 * time.Second
+	// retirement is how long a session for provisioning lasts after its first
+	// answer (MqttTransportHandler.DeviceProvisionCallback).
+	retirement = time.Minute
 	// maxConnections bounds the open connections of one listener.
 	maxConnections = 4096
 )
@@ -34,16 +38,29 @@ type link struct {
 
 	device    string // the id of the device; "" for provisioning
 	provision bool
-	previous  *link  // the session that this one replaces
-	after     func() // what is to be done once the PUBACK is sent; nil for nothing
-
-	mu      sync.Mutex // guards what follows
-	calls   int        // made of the device by RPC
-	answers map[int]chan json.RawMessage
+	previous  *link       // the session that this one replaces
+	after     func()      // what is to be done once the PUBACK is sent; nil for nothing
+	retired   *time.Timer // ends a session for provisioning; nil before its first answer
 }
 
-// hasCertificate reports whether the client presented a certificate.
-func (l *link) hasCertificate() bool { return len(l.chain()) > 0 }
+// certificate is the leaf that the client presented; nil for none.
+func (l *link) certificate() *x509.Certificate {
+	conn, ok := l.Conn.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	if chain := conn.ConnectionState().PeerCertificates; len(chain) > 0 {
+		return chain[0]
+	}
+	return nil
+}
+
+// retire ends a session for provisioning after a while.
+func (l *link) retire() {
+	if l.retired == nil {
+		l.retired = time.AfterFunc(retirement, func() { _ = l.Close() })
+	}
+}
 
 // A listener accepts connections for mochi-mqtt. Unlike that one's own it knows
 // those that have not sent CONNECT yet, and Close waits for all to end.

@@ -3,7 +3,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -102,7 +102,7 @@ func (b *broker) take(l *link, packet packets.Packet) error {
 	case routeProvision:
 		return b.provision(l, packet.Payload)
 	case routeAnswer:
-		return l.answered(strings.TrimPrefix(packet.TopicName, device.TopicRPCResponsePrefix), packet.Payload)
+		return b.store.answered(l.device, answerOf(packet.TopicName), packet.Payload)
 	case routeAccepted:
 	default:
 		return errUnknownTopic
@@ -110,7 +110,24 @@ func (b *broker) take(l *link, packet packets.Packet) error {
 	return nil
 }
 
-// OnPacketProcessed comes after the PUBACK.
+// OnSubscribed has the calls that waited for it made, after the SUBACK.
+func (b *broker) OnSubscribed(client *mqtt.Client, packet packets.Packet, _ []byte) {
+	l := linkOf(client)
+	if l == nil || l.provision {
+		return
+	}
+	for _, one := range packet.Filters {
+		if slices.ContainsFunc(rpcChannels(), func(c channel) bool { return c.filter == one.Filter }) {
+			l.after = func() {
+				for _, c := range b.store.waiting(l) {
+					b.call(l, c)
+				}
+			}
+		}
+	}
+}
+
+// OnPacketProcessed comes after the PUBACK, or the SUBACK.
 func (b *broker) OnPacketProcessed(client *mqtt.Client, _ packets.Packet, err error) {
 	l := linkOf(client)
 	if l == nil || l.after == nil || err != nil {

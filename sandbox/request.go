@@ -1,10 +1,10 @@
 package sandbox
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
@@ -31,22 +31,25 @@ func (b *broker) request(l *link, it request, payload []byte) error {
 	if b.faults.Load().noAttributes {
 		return nil
 	}
+	isAll := !wantsClient && !wantsShared // without any keys all attributes are meant
 	l.after = func() {
 		answer := map[string]any{}
-		// Without any keys all attributes are meant.
-		if wantsClient || !wantsShared {
-			if found := b.store.attributes(l.device, scopeClient, clientKeys); len(found) > 0 {
-				answer["client"] = values(found)
-			}
+		if wantsClient || isAll {
+			put(answer, "client", b.store.attributes(l.device, scopeClient, clientKeys))
 		}
-		if wantsShared || !wantsClient {
-			if found := b.store.attributes(l.device, scopeShared, sharedKeys); len(found) > 0 {
-				answer["shared"] = values(found)
-			}
+		if wantsShared || isAll {
+			put(answer, "shared", b.store.attributes(l.device, scopeShared, sharedKeys))
 		}
 		b.send(l, it.response+"+", packets.Packet{TopicName: it.response + it.id, Payload: marshal(answer)})
 	}
 	return nil
+}
+
+// put adds attributes to an answer, if there are any.
+func put(answer map[string]any, part string, found map[string]attribute) {
+	if len(found) > 0 {
+		answer[part] = valuesOf(found)
+	}
 }
 
 // keyList is a comma-separated list of an attribute request.
@@ -62,32 +65,12 @@ func keyList(asked map[string]any, name string) (keys []string, present bool, er
 	return strings.Split(list, ","), true, nil
 }
 
-func values(attributes map[string]attribute) map[string]any {
-	found := map[string]any{}
-	for key, attribute := range attributes {
-		found[key] = jsonOf(attribute.value)
-	}
-	return found
-}
-
-// provision takes a provision request.
-func (b *broker) provision(l *link, payload []byte) error {
-	asked, err := device.ParseObject(payload)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errBadPayload, err)
-	}
-	for _, name := range []string{"provisionDeviceKey", "provisionDeviceSecret"} {
-		switch asked[name].(type) {
-		case string, json.Number, bool: // each has a text for Gson
-		default:
-			return fmt.Errorf("%w: %q", errNoField, name)
-		}
-	}
-	answer := b.store.provisioned(asked)
-	l.after = func() {
-		b.send(l, device.TopicProvisionResponse, packets.Packet{TopicName: device.TopicProvisionResponse, Payload: marshal(answer)})
-	}
-	return nil
+// push sends a message to a client from outside of its own goroutine. One that
+// does not read is cut off.
+func (b *broker) push(l *link, filter string, packet packets.Packet) {
+	hurry := time.AfterFunc(farewell, func() { _ = l.Close() })
+	defer hurry.Stop()
+	b.send(l, filter, packet)
 }
 
 // send sends a message to a client that has subscribed to filter.

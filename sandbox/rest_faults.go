@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -46,27 +47,32 @@ func (w *web) faulty(next http.Handler) http.Handler {
 // evenly, and the same with every run.
 func (w *web) meet(faults restFaults, next http.Handler, out http.ResponseWriter, r *http.Request) bool {
 	const step, hundred = 37, 100 // which have no factor in common
+	if faults == (restFaults{}) {
+		return false
+	}
 	left := int(w.requests.Add(1) * step % hundred)
 	for _, fault := range []struct {
+		name    string
 		percent int
 		do      func()
 	}{
-		{faults.tooMany, func() {
+		{faultREST429, faults.tooMany, func() {
 			out.Header().Set("Retry-After", strconv.Itoa(retryAfter))
-			w.refuse(out, &restError{status: http.StatusTooManyRequests, code: 33, message: "Too many requests for current tenant!"})
+			w.refuse(out, &restError{status: http.StatusTooManyRequests, code: codeTooManyRequests, message: "Too many requests for current tenant!"})
 		}},
-		{faults.internal, func() {
+		{faultREST500, faults.internal, func() {
 			w.refuse(out, &restError{status: http.StatusInternalServerError, code: codeGeneral, message: "Internal server error"})
 		}},
-		{faults.unavailable, func() { http.Error(out, "<html>503 Service Unavailable</html>", http.StatusServiceUnavailable) }},
-		{faults.resetBefore, func() { reset(out) }},
-		{faults.resetAfter, func() {
+		{faultREST503, faults.unavailable, func() { http.Error(out, "<html>503 Service Unavailable</html>", http.StatusServiceUnavailable) }},
+		{faultRESTResetBefore, faults.resetBefore, func() { reset(out) }},
+		{faultRESTResetAfter, faults.resetAfter, func() {
 			next.ServeHTTP(&unheard{header: http.Header{}}, r)
 			reset(out)
 		}},
-		{faults.stall, func() { w.stall(out, r) }},
+		{faultRESTStall, faults.stall, func() { w.stall(out, r) }},
 	} {
 		if left < fault.percent {
+			w.calls[fault.name].Add(1)
 			fault.do()
 			return true
 		}
@@ -75,13 +81,15 @@ func (w *web) meet(faults restFaults, next http.Handler, out http.ResponseWriter
 	return false
 }
 
-// stall is silent until the client goes.
+// stall is silent until the client goes, which shows once the body is read.
 func (w *web) stall(out http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, http.MaxBytesReader(out, r.Body, maxBody))
 	timer := time.NewTimer(stall)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-r.Context().Done():
+	case <-w.closing:
 	}
 	reset(out)
 }

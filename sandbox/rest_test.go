@@ -175,13 +175,13 @@ func TestCreateDevice(t *testing.T) {
 	}
 	for name, row := range map[string]struct{ path, body, message string }{
 		"name taken":    {"/api/device", `{"name":"meter-1"}`, "Device with such name already exists!"},
-		"token taken":   {"/api/device?accessToken=" + token, `{"name":"other"}`, "Specified credentials are already registered!"},
+		"token taken":   {"/api/device?accessToken=" + token, `{"name":"other"}`, "Device credentials are already assigned to another device!"},
 		"no name":       {"/api/device", `{}`, "Device name should be specified!"},
 		"no JSON":       {"/api/device", `{`, "The request body is not the JSON that this call takes"},
-		"no profile":    {"/api/device", `{"name":"other","deviceProfileId":{"id":"x"}}`, "Device is referencing to non-existent device profile!"},
+		"no profile":    {"/api/device", `{"name":"other","deviceProfileId":{"id":"x"}}`, "Device is referencing non existing device profile!"},
 		"other kind":    {"/api/device-with-credentials", `{"device":{"name":"other"},"credentials":{"credentialsType":"MQTT_BASIC"}}`, "Invalid credentials body for simple mqtt credentials!"},
 		"no token":      {"/api/device-with-credentials", `{"device":{"name":"other"},"credentials":{"credentialsType":"ACCESS_TOKEN"}}`, "Device credentials id should be specified!"},
-		"token is used": {"/api/device-with-credentials", `{"device":{"name":"other"},"credentials":{"credentialsType":"ACCESS_TOKEN","credentialsId":"` + token + `"}}`, "Specified credentials are already registered!"},
+		"token is used": {"/api/device-with-credentials", `{"device":{"name":"other"},"credentials":{"credentialsType":"ACCESS_TOKEN","credentialsId":"` + token + `"}}`, "Device credentials are already assigned to another device!"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wantError(t, w.as(apiKey).call(t, "POST "+row.path, row.body, 400), refusal{400, 31, row.message})
@@ -191,7 +191,10 @@ func TestCreateDevice(t *testing.T) {
 
 	w.do(t, "POST", "/api/device-with-credentials", `{"device":{"name":"with"},"credentials":{"credentialsType":"ACCESS_TOKEN","credentialsId":"canary0with"}}`)
 	w.dial(t).logIn("canary0with")
-	changed := w.do(t, "POST", "/api/device", `{"id":{"id":"`+id+`"},"name":"newer","label":"m"}`)
+	if changed := w.do(t, "POST", "/api/device", `{"id":{"id":"`+id+`"},"name":"newer"}`); changed["type"] != "default" || changed["label"] != nil {
+		t.Errorf("what is left out is still there: %v", changed)
+	}
+	changed := w.do(t, "POST", "/api/device", `{"id":{"id":"`+id+`"},"name":"newer","label":"m","type":"gas"}`)
 	if changed["name"] != "newer" || changed["type"] != "gas" || w.find(t, "newer") != id {
 		t.Errorf("got %v", changed)
 	}
@@ -219,7 +222,7 @@ func TestCredentialsAndDeletionEndTheSession(t *testing.T) {
 		wantError(t, w.as(apiKey).call(t, "POST /api/device/credentials", changeOf(which, "canary0changed"), 400), refusal{400, 31, message})
 	}
 	p.wantOpen()
-	wantError(t, w.as(apiKey).call(t, "POST /api/device/credentials", change(token2), 400), refusal{400, 31, "Specified credentials are already registered!"})
+	wantError(t, w.as(apiKey).call(t, "POST /api/device/credentials", change(token2), 400), refusal{400, 31, "Device credentials are already assigned to another device!"})
 	w.do(t, "POST", "/api/device/credentials", change(token)) // no change
 	p.wantOpen()
 	if got := w.do(t, "POST", "/api/device/credentials", change("canary0changed")); got["credentialsId"] != "canary0changed" {
@@ -242,8 +245,13 @@ func TestCredentialsAndDeletionEndTheSession(t *testing.T) {
 	if ack := receive[*paho.ConnackPacket](p); ack.ReturnCode != 5 {
 		t.Errorf("the token of no device: CONNACK %d", ack.ReturnCode)
 	}
-	for _, call := range []string{"GET /api/device/" + id, "DELETE /api/device/" + id, "GET /api/device/" + id + "/credentials",
-		"GET /api/plugins/telemetry/DEVICE/" + id + "/values/timeseries", "GET /api/plugins/telemetry/DEVICE/" + id + "/values/attributes"} {
+	for _, call := range []string{"values/timeseries", "values/attributes"} {
+		got := w.as(apiKey).call(t, "GET /api/plugins/telemetry/DEVICE/"+id+"/"+call, "", 404)
+		if string(got) != "Device with requested id wasn't found!" {
+			t.Errorf("%s: got %s", call, got)
+		}
+	}
+	for _, call := range []string{"GET /api/device/" + id, "DELETE /api/device/" + id, "GET /api/device/" + id + "/credentials"} {
 		wantError(t, w.as(apiKey).call(t, call, "", 404), refusal{404, 32, "Device with id [" + id + "] is not found"})
 	}
 	wantError(t, w.as(apiKey).call(t, "GET /api/device/x", "", 400), refusal{400, 31, "Invalid UUID string: x"})
@@ -333,7 +341,8 @@ func TestBulkImport(t *testing.T) {
 	got := w.do(t, "POST", "/api/device/bulk_import",
 		`{"file":"name,type,label,token\nn1,gas,\"a, b\",canary0n1\nmeter-2,,new,canary0m2\nn2,gas,,`+token+`\nn3\nmeter-1,,\n,,,\n",`+mapping+`}`)
 	want := object{"created": 2.0, "updated": 2.0, "errors": 2.0, "errorsList": []any{
-		"Line 4: Specified credentials are already registered!", "Line 7: Device name should be specified!",
+		"Line 4: DeviceCredentialsValidationException: Device credentials are already assigned to another device!",
+		"Line 7: DataValidationException: Device name should be specified!",
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -357,7 +366,7 @@ func TestBulkImportIsReadBefore(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	for _, body := range []string{
-		`{"file":"a","mapping":{"columns":[{"type":"TIMESERIES"}]}}`,
+		`{"file":"a","mapping":{"columns":[{"type":"SNMP_HOST"}]}}`,
 		`{"file":"a\n\"","mapping":{"columns":[{"type":"NAME"}]}}`,
 		`{"file":"a","mapping":{"columns":[{"type":"NAME"}],"delimiter":"\""}}`,
 		`{"file":"a\nb,c","mapping":{"columns":[{"type":"NAME"}]}}`,

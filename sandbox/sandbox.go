@@ -62,7 +62,7 @@ type Device struct {
 	Basic       Basic
 	Certificate []byte // in PEM
 
-	customer string // an id
+	Customer string // the title of the customer that it is assigned to; "" for none
 }
 
 // A Sample is one measured value that was stored.
@@ -99,13 +99,15 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 	}
 	s := &Server{store: newStore(config.Now)}
 	for _, profile := range config.Profiles {
-		s.store.addProfile(profile)
+		if err := s.store.addProfile(profile); err != nil {
+			return nil, fmt.Errorf("starting the sandbox: device profile %q: %w", profile.Name, err)
+		}
 	}
 	for _, title := range config.Customers {
-		s.store.customers[title] = newID()
+		s.store.customerOf(title)
 	}
 	for _, device := range config.Devices {
-		if _, err := s.store.create(device); err != nil {
+		if err := s.store.addDevice(device); err != nil {
 			return nil, fmt.Errorf("starting the sandbox: device %q: %w", device.Name, err)
 		}
 	}
@@ -136,7 +138,11 @@ func (s *Server) serve(config Config, sockets sockets) error {
 	}
 	if sockets.mqtts != nil {
 		s.mqtts = sockets.mqtts.Addr()
-		if err := s.broker.listen("mqtts", tls.NewListener(sockets.mqtts, serverTLS(config.Certificate))); err != nil {
+		settings, err := s.broker.serverTLS(config.Certificate)
+		if err != nil {
+			return err
+		}
+		if err := s.broker.listen("mqtts", tls.NewListener(sockets.mqtts, settings)); err != nil {
 			return err
 		}
 	}
@@ -167,6 +173,23 @@ func (s *Server) Devices() []Device { return s.store.devices() }
 // 1,000 samples, and fewer when they are large. It is nil when there is no such
 // device.
 func (s *Server) Telemetry(name string) []Sample { return s.store.telemetry(name) }
+
+// Attributes gives a device's attributes of a scope: CLIENT_SCOPE, SERVER_SCOPE or
+// SHARED_SCOPE. It is nil when there is no such device or scope. The values are
+// as in device.Sample.
+func (s *Server) Attributes(name, scope string) map[string]any {
+	in, ok := scopeOf(scope)
+	if !ok {
+		return nil
+	}
+	return s.store.attributesNamed(name, in)
+}
+
+// Calls counts what the REST API was asked: by its route, such as "POST
+// /api/device" or "GET /api/device/{id}/credentials", the calls that reached it,
+// whatever came of them; and by its name, such as "rest-429", those that met a
+// fault. A call that meets rest-reset-after counts as both.
+func (s *Server) Calls() map[string]int { return s.web.counts() }
 
 // SetFaults replaces the faults. Connections that are open stay, and meet them
 // with their next packet.

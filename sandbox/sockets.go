@@ -2,8 +2,6 @@ package sandbox
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -53,36 +51,4 @@ func listenAll(ctx context.Context, config Config) (sockets, error) {
 		return s, errors.New("there is nothing to listen on: every address is off")
 	}
 	return s, nil
-}
-
-// serverTLS wants a client certificate and does not require one. An unknown one
-// passes the handshake and is refused in CONNECT (MqttSslHandlerProvider's trust
-// manager); a chain whose signatures do not fit ends the handshake.
-func serverTLS(certificate *tls.Certificate) *tls.Config {
-	return &tls.Config{
-		MinVersion:            tls.VersionTLS12,
-		Certificates:          []tls.Certificate{*certificate},
-		ClientAuth:            tls.RequestClientCert,
-		VerifyPeerCertificate: checkChain,
-		// Without tickets every handshake is whole, and shows the certificate.
-		SessionTicketsDisabled: true,
-	}
-}
-
-// checkChain checks that each certificate is signed by the next.
-func checkChain(raw [][]byte, _ [][]*x509.Certificate) error {
-	var previous *x509.Certificate
-	for _, der := range raw {
-		certificate, err := x509.ParseCertificate(der)
-		if err != nil {
-			return fmt.Errorf("the client's certificate cannot be read: %w", err)
-		}
-		if previous != nil {
-			if err := previous.CheckSignatureFrom(certificate); err != nil {
-				return fmt.Errorf("the client's certificate chain: %w", err)
-			}
-		}
-		previous = certificate
-	}
-	return nil
 }

@@ -1,34 +1,43 @@
 package sandbox
 
 import (
-	"cmp"
 	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf16"
 )
-
-// defaultType is the device profile that every tenant has.
-const defaultType = "default"
 
 // A record is a device. The store's lock guards it.
 type record struct {
-	entry
-	credential credential
-	data       data
-	session    *link // nil when the device is not connected
+	id, name, label string
+	profile         *profile
+	customer        *customer       // nil when it is assigned to none
+	info            json.RawMessage // "additionalInfo"; nil for none
+	created         int64           // milliseconds since 1970
+	version         int64           // counts the changes, from 1
+
+	credentials string // the id of its credentials
+	credential  credential
+
+	index   int // in the store's records
+	data    data
+	state   state
+	session *link // nil when the device is not connected
+	calls   calls
 }
 
-// An entry is what the REST API says of a device.
-type entry struct {
-	id, name, label, kind string
-	credentials           string // the id of its credentials
-	customer              string // its id; "" is none
-	description           string
-	gateway               bool
-	created               int64 // milliseconds since 1970
+// A spec is what a device is to be.
+type spec struct {
+	name, label      string
+	kind, profileID  string // its profile, by one of them; the default one without
+	customerID       string // "" for none
+	info             json.RawMessage
+	version          *int64 // that is changed; nil for whatever there is
+	isNameMadeUnique bool   // a name that is taken gets another ending
 }
 
 // A store is what the sandbox knows. Its methods may be called concurrently.
@@ -36,84 +45,191 @@ type store struct {
 	now func() time.Time
 
 	mu           sync.Mutex
-	records      []*record // in the order of creation
+	records      []*record // in the order of creation; nil for a deleted one
+	count        int       // of those that are not nil
 	byID         map[string]*record
 	byName       map[string]*record
-	byCredential map[string]*record // by the credential's id
-	profiles     map[string]*profile
-	customers    map[string]string // ids by title
+	byCredential map[string]*record // by the id of the credential
+	changes      uint64             // that a list of devices may show
+	listed       listing
+
+	profiles  profiles
+	customers customers
 }
 
 func newStore(now func() time.Time) *store {
-	s := &store{
-		now:  now,
-		byID: map[string]*record{}, byName: map[string]*record{}, byCredential: map[string]*record{},
-		profiles: map[string]*profile{}, customers: map[string]string{},
-	}
-	s.profile(defaultType).isDefault = true
+	s := &store{now: now, byID: map[string]*record{}, byName: map[string]*record{}, byCredential: map[string]*record{}}
+	s.profiles.byID, s.profiles.byName, s.profiles.byKey = map[string]*profile{}, map[string]*profile{}, map[string]*profile{}
+	s.customers.byID, s.customers.byTitle = map[string]*customer{}, map[string]*customer{}
+	s.profiles.add(&profile{id: newID(), name: defaultType, isDefault: true, strategy: strategyDisabled, configured: strategyDisabled, created: now().UnixMilli()})
 	return s
 }
 
 // create adds a device, and its profile if there is none of that name
-// (DeviceProfileServiceImpl.findOrCreateDeviceProfile). Without a credential it
-// gets a token of 20 characters.
-func (s *store) create(device Device) (entry, error) {
-	given, err := credentialOf(device)
+// (DeviceServiceImpl.saveDeviceWithCredentials).
+func (s *store) create(it spec, c credential) (entry, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, err := s.add(it, c)
 	if err != nil {
 		return entry{}, err
 	}
+	return s.entry(r), nil
+}
+
+// add needs the lock. Nothing is changed when it fails.
+func (s *store) add(it spec, c credential) (*record, error) {
+	if it.isNameMadeUnique && s.byName[it.name] != nil {
+		it.name += "_" + newToken()[:6]
+	}
+	if err := s.check(nil, it); err != nil {
+		return nil, err
+	}
+	if s.byCredential[c.id] != nil {
+		return nil, errTaken()
+	}
+	p, err := s.profiles.of(it, s.now)
+	if err != nil {
+		return nil, err
+	}
+	r := &record{
+		id: newID(), name: it.name, label: it.label, profile: p, customer: s.customers.byID[it.customerID], info: it.info,
+		created: s.now().UnixMilli(), version: 1, credentials: newID(), credential: c, index: len(s.records),
+	}
+	p.devices++
+	s.records = append(s.records, r)
+	s.count++
+	s.changes++
+	s.byID[r.id], s.byName[r.name], s.byCredential[c.id] = r, r, r
+	return r, nil
+}
+
+// wouldTake says what is wrong with a new device but for its credential.
+func (s *store) wouldTake(it spec) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.add(device, given)
+	return s.check(nil, it)
 }
 
-// add needs the lock.
-func (s *store) add(device Device, given credential) (entry, error) {
-	if err := s.free(nil, device.Name, given.id); err != nil {
-		return entry{}, err
-	}
-	r := &record{credential: given, entry: entry{
-		id: newID(), credentials: newID(), created: s.now().UnixMilli(),
-		name: device.Name, label: device.Label, kind: cmp.Or(device.Type, defaultType),
-		description: device.Description, gateway: device.Gateway, customer: device.customer,
-	}}
-	s.profile(r.kind)
-	s.records = append(s.records, r)
-	s.byID[r.id], s.byName[r.name], s.byCredential[given.id] = r, r, r
-	return r.entry, nil
+// errTaken is the refusal of a credential that another device has
+// (DeviceCredentialsDataValidator). Where two come at once, ThingsBoard's
+// database refuses one of them, with other words.
+func errTaken() error {
+	return badCredential("Device credentials are already assigned to another device!")
 }
 
-// free checks that a name and a credential are not another device's.
-func (s *store) free(r *record, name, id string) error {
-	if strings.TrimSpace(name) == "" {
-		return badParameter("Device name should be specified!")
+// check checks what a device is to be, as DeviceDataValidator and the database
+// do; r is nil for a new one.
+func (s *store) check(r *record, it spec) error {
+	for _, field := range [][2]string{{"label", it.label}, {"name", it.name}, {"type", it.kind}} {
+		if err := checkLength(field[0], field[1]); err != nil {
+			return err
+		}
 	}
-	if other := s.byName[name]; other != nil && other != r {
+	if err := checkName("Device name", it.name); err != nil {
+		return err
+	}
+	if it.customerID != "" && s.customers.byID[it.customerID] == nil {
+		return badParameter("Can't assign device to non-existent customer!")
+	}
+	if other := s.byName[it.name]; other != nil && other != r {
 		return badParameter("Device with such name already exists!")
-	}
-	if other := s.byCredential[id]; other != nil && other != r {
-		return badParameter("Specified credentials are already registered!")
 	}
 	return nil
 }
 
-// update changes the name, label and type of a device.
-func (s *store) update(id string, device Device) (entry, error) {
+// maxField is the longest text of a field, in Java's chars (the annotation Length).
+const maxField = 255
+
+func checkLength(field, value string) error {
+	if len(value) > maxField && len(utf16.Encode([]rune(value))) > maxField {
+		return badParameter(fmt.Sprintf("Validation error: %s length must be equal or less than %d", field, maxField))
+	}
+	return nil
+}
+
+// checkName is DataValidator.validateString.
+func checkName(what, value string) error {
+	switch {
+	case strings.TrimSpace(value) == "":
+		return badParameter(what + " should be specified!")
+	case strings.ContainsRune(value, 0):
+		return badParameter(what + " should not contain 0x00 symbol!")
+	default:
+		return nil
+	}
+}
+
+// update makes a device what it is to be, with a new credential unless c is nil.
+// It gives the session that has to be ended, as every change of a credential
+// does.
+func (s *store) update(id string, it spec, c *credential) (entry, *link, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r, err := s.find(id)
 	if err != nil {
-		return entry{}, err
+		return entry{}, nil, err
 	}
-	if err := s.free(r, device.Name, r.credential.id); err != nil {
-		return entry{}, err
+	if it.isNameMadeUnique && s.byName[it.name] != nil && s.byName[it.name] != r {
+		it.name += "_" + newToken()[:6]
+	}
+	if err := s.checkUpdate(r, it, c); err != nil {
+		return entry{}, nil, err
+	}
+	p, err := s.profiles.of(it, s.now)
+	if err != nil {
+		return entry{}, nil, err
 	}
 	delete(s.byName, r.name)
-	r.name, r.label, r.kind = device.Name, device.Label, cmp.Or(device.Type, r.kind)
-	r.description, r.gateway, r.customer = device.Description, device.Gateway, device.customer
+	r.profile.devices--
+	p.devices++
+	r.name, r.label, r.profile, r.customer, r.info = it.name, it.label, p, s.customers.byID[it.customerID], it.info
+	r.version++
+	s.changes++
 	s.byName[r.name] = r
-	s.profile(r.kind)
-	return r.entry, nil
+	var session *link
+	if c != nil {
+		session = s.change(r, *c)
+	}
+	return s.entry(r), session, nil
+}
+
+// checkUpdate checks what a device is to become.
+func (s *store) checkUpdate(r *record, it spec, c *credential) error {
+	if it.version != nil && *it.version != r.version {
+		return conflict("Device")
+	}
+	if err := s.check(r, it); err != nil {
+		return err
+	}
+	if c != nil && s.byCredential[c.id] != nil && s.byCredential[c.id] != r {
+		return errTaken()
+	}
+	return nil
+}
+
+// change gives a device another credential, which no other one has. It gives the
+// session that has to be ended (EntityStateSourcingListener, and then
+// DeviceActorMessageProcessor.processCredentialsUpdate); nil when nothing changed.
+// It needs the lock.
+func (s *store) change(r *record, c credential) *link {
+	if c == r.credential {
+		return nil
+	}
+	delete(s.byCredential, r.credential.id)
+	r.credential = c
+	s.byCredential[c.id] = r
+	return s.part(r)
+}
+
+// part takes the session from a device; it needs the lock.
+func (s *store) part(r *record) *link {
+	session := r.session
+	r.session = nil
+	if session != nil {
+		r.state.disconnected = s.now().UnixMilli()
+	}
+	return session
 }
 
 // find needs the lock.
@@ -135,47 +251,41 @@ func (s *store) remove(id string) (*link, error) {
 	delete(s.byID, r.id)
 	delete(s.byName, r.name)
 	delete(s.byCredential, r.credential.id)
-	s.records = slices.DeleteFunc(s.records, func(other *record) bool { return other == r })
-	session := r.session
-	r.session = nil
-	return session, nil
+	r.profile.devices--
+	s.records[r.index] = nil
+	s.count--
+	s.changes++
+	s.compact()
+	return s.part(r), nil
 }
 
-// setCredential changes a device's credential, and gives its session, which has
-// to be ended; nil when the credential is the one that it has.
-func (s *store) setCredential(id string, given credential) (*link, error) {
+// compact drops the places of deleted devices, once they are half of all.
+func (s *store) compact() {
+	if s.count*2 > len(s.records) {
+		return
+	}
+	kept := make([]*record, 0, s.count)
+	for _, r := range s.records {
+		if r != nil {
+			r.index = len(kept)
+			kept = append(kept, r)
+		}
+	}
+	s.records = kept
+}
+
+// setCredential changes a device's credential; see update.
+func (s *store) setCredential(id string, c credential) (*link, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r, err := s.find(id)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.free(r, r.name, given.id); err != nil || given == r.credential {
-		return nil, err
+	if other := s.byCredential[c.id]; other != nil && other != r {
+		return nil, errTaken()
 	}
-	s.replaceCredential(r, given)
-	session := r.session
-	r.session = nil
-	return session, nil
-}
-
-// replaceCredential needs the lock.
-func (s *store) replaceCredential(r *record, given credential) {
-	delete(s.byCredential, r.credential.id)
-	r.credential = given
-	s.byCredential[given.id] = r
-}
-
-// assign gives a device to a customer; "" takes it away.
-func (s *store) assign(id, customer string) (entry, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r, err := s.find(id)
-	if err != nil {
-		return entry{}, err
-	}
-	r.customer = customer
-	return r.entry, nil
+	return s.change(r, c), nil
 }
 
 // device is a device by its id, with its credential.
@@ -186,7 +296,7 @@ func (s *store) device(id string) (entry, credential, error) {
 	if err != nil {
 		return entry{}, credential{}, err
 	}
-	return r.entry, r.credential, nil
+	return s.entry(r), r.credential, nil
 }
 
 // named is a device by its exact name.
@@ -194,36 +304,9 @@ func (s *store) named(name string) (entry, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r := s.byName[name]; r != nil {
-		return r.entry, nil
+		return s.entry(r), nil
 	}
 	return entry{}, notFound("Requested item wasn't found!")
-}
-
-// search gives the devices with a text in their name, label or type.
-func (s *store) search(part string) []entry {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var found []entry
-	for _, r := range s.records {
-		if containsFold(r.name, part) || containsFold(r.label, part) || containsFold(r.kind, part) {
-			found = append(found, r.entry)
-		}
-	}
-	return found
-}
-
-func containsFold(text, part string) bool {
-	return strings.Contains(strings.ToLower(text), strings.ToLower(part))
-}
-
-func (s *store) devices() []Device {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	devices := make([]Device, 0, len(s.records))
-	for _, r := range s.records {
-		devices = append(devices, r.exported())
-	}
-	return devices
 }
 
 // newID is a random UUID (RFC 9562, 5.4).
@@ -231,5 +314,17 @@ func newID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+	var out [36]byte
+	at := 0
+	for i, part := range [][]byte{b[:4], b[4:6], b[6:8], b[8:10], b[10:]} {
+		if i > 0 {
+			out[at] = '-'
+			at++
+		}
+		at += hex.Encode(out[at:], part)
+	}
+	return string(out[:])
 }
+
+// newToken is a token as ThingsBoard makes one: 20 characters.
+func newToken() string { return rand.Text()[:20] }

@@ -43,16 +43,60 @@ func routeOf(topic string) route {
 	switch {
 	case strings.HasPrefix(topic, topicGateway):
 		return routeGateway
-	case strings.HasPrefix(topic, device.TopicRPCResponsePrefix):
+	case answerOf(topic) != "":
 		return routeAnswer
-	case strings.HasPrefix(topic, device.TopicRPCRequestPrefix),
-		strings.HasPrefix(topic, topicRPCRequestShort), strings.HasPrefix(topic, topicRPCResponseShort):
+	case strings.HasPrefix(topic, device.TopicRPCRequestPrefix), strings.HasPrefix(topic, topicRPCRequestShort),
+		strings.HasPrefix(topic, device.TopicRPCResponsePrefix), strings.HasPrefix(topic, topicRPCResponseShort):
 		return routeAccepted
 	case requestOf(topic) != request{}:
 		return routeRequest
 	default:
 		return routeUnknown
 	}
+}
+
+// A channel is one of the forms of what the server sends without being asked: the
+// filter that a device subscribes to, and the topic, or the beginning of it, that
+// the messages come on.
+type channel struct{ filter, topic string }
+
+// attributeChannels are those for changes of shared attributes.
+func attributeChannels() []channel {
+	return []channel{
+		{device.TopicAttributes, device.TopicAttributes},
+		{device.TopicAttributesShort, device.TopicAttributesShort},
+		{device.TopicAttributesShortJSON, device.TopicAttributesShortJSON},
+	}
+}
+
+// rpcChannels are those for calls.
+func rpcChannels() []channel {
+	return []channel{
+		{device.TopicRPCRequests, device.TopicRPCRequestPrefix},
+		{topicRPCRequestShort + "+", topicRPCRequestShort},
+		{topicRPCRequestShort + "j/+", topicRPCRequestShort + "j/"},
+	}
+}
+
+// subscribed is the first of the channels that the client of a session has
+// subscribed to.
+func (l *link) subscribed(channels []channel) (channel, bool) {
+	for _, one := range channels {
+		if _, ok := l.client.State.Subscriptions.Get(one.filter); ok {
+			return one, true
+		}
+	}
+	return channel{}, false
+}
+
+// answerOf is the id of the call that a topic answers; "" when it answers none.
+func answerOf(topic string) string {
+	for _, prefix := range []string{device.TopicRPCResponsePrefix, topicRPCResponseShort + "j/", topicRPCResponseShort} {
+		if id, found := strings.CutPrefix(topic, prefix); found {
+			return id
+		}
+	}
+	return ""
 }
 
 // A request is a request for attributes, by its topic.

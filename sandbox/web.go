@@ -42,8 +42,11 @@ type web struct {
 	rootPEM          []byte
 	username         string
 	password, apiKey secret.Text
-	key              []byte // signs logins; new with every start
-	requests         atomic.Uint64
+	key              []byte        // signs logins; new with every start
+	requests         atomic.Uint64 // that faults may meet
+	calls            map[string]*atomic.Int64
+	closing          chan struct{}
+	once             sync.Once
 
 	server  *http.Server
 	running sync.WaitGroup // serve, and every connection
@@ -57,6 +60,7 @@ func newWeb(store *store, broker *broker, config Config) (*web, error) {
 	w := &web{
 		store: store, broker: broker, log: config.Log, now: config.Now, rootPEM: config.RootPEM,
 		username: config.Username, password: config.Password, apiKey: config.APIKey, key: make([]byte, 64),
+		calls: map[string]*atomic.Int64{}, closing: make(chan struct{}),
 	}
 	if _, err := rand.Read(w.key); err != nil {
 		return nil, fmt.Errorf("making a key for logins: %w", err)
@@ -68,56 +72,6 @@ func newWeb(store *store, broker *broker, config Config) (*web, error) {
 		ErrorLog: slog.NewLogLogger(config.Log.Handler(), slog.LevelDebug),
 	}
 	return w, nil
-}
-
-// routes are the calls that the sandbox has.
-func (w *web) routes() http.Handler {
-	mux := http.NewServeMux()
-	for pattern, call := range map[string]call{
-		"POST /api/auth/login": w.logIn,
-		"POST /api/auth/token": w.refresh,
-	} {
-		mux.Handle(pattern, w.answer(call))
-	}
-	mux.HandleFunc("GET /api/device-connectivity/{protocol}/certificate/download", w.downloadRoot)
-	for pattern, call := range map[string]call{
-		"GET /api/system/info":                      w.systemInfo,
-		"GET /api/tenant/devices":                   w.tenantDevices,
-		"GET /api/tenant/deviceInfos":               w.tenantDevices,
-		"GET /api/deviceProfileInfos":               w.profileInfos,
-		"GET /api/deviceProfileInfo/default":        w.defaultProfile,
-		"GET /api/deviceProfile/{id}":               w.getProfile,
-		"POST /api/deviceProfile":                   w.saveProfile,
-		"GET /api/customers":                        w.customers,
-		"GET /api/tenant/customers":                 w.customerByTitle,
-		"POST /api/customer":                        w.saveCustomer,
-		"POST /api/customer/{customer}/device/{id}": w.assign,
-		"DELETE /api/customer/device/{id}":          w.unassign,
-		"GET /api/auth/user":                        w.user,
-		"POST /api/rpc/twoway/{id}":                 w.rpc,
-		"POST /api/plugins/rpc/twoway/{id}":         w.rpc,
-		"POST /api/device":                          w.saveDevice,
-		"POST /api/device-with-credentials":         w.saveDeviceWithCredentials,
-		"GET /api/device/{id}":                      w.getDevice,
-		"DELETE /api/device/{id}":                   w.deleteDevice,
-		"GET /api/device/{id}/credentials":          w.getCredentials,
-		"POST /api/device/credentials":              w.saveCredentials,
-		"POST /api/device/bulk_import":              w.bulkImport,
-
-		"GET /api/plugins/telemetry/DEVICE/{id}/values/timeseries":         w.latest,
-		"GET /api/plugins/telemetry/DEVICE/{id}/values/attributes":         w.attributes,
-		"GET /api/plugins/telemetry/DEVICE/{id}/values/attributes/{scope}": w.attributes,
-		"POST /api/plugins/telemetry/DEVICE/{id}/attributes/{scope}":       w.saveAttributes,
-		"POST /api/plugins/telemetry/DEVICE/{id}/{scope}":                  w.saveAttributes,
-		"DELETE /api/plugins/telemetry/DEVICE/{id}/{scope}":                w.deleteAttributes,
-
-		"/": func(*http.Request) (any, error) {
-			return nil, &restError{status: http.StatusNotFound, message: "The sandbox has no such call"}
-		},
-	} {
-		mux.Handle(pattern, w.answer(w.authorized(call)))
-	}
-	return mux
 }
 
 func (w *web) serve(socket net.Listener) {
@@ -142,6 +96,7 @@ func (w *web) count(_ net.Conn, state http.ConnState) {
 
 // close ends all connections, and waits for them and for the calls that run.
 func (w *web) close() error {
+	w.once.Do(func() { close(w.closing) })
 	err := w.server.Close()
 	w.running.Wait()
 	return err
@@ -184,11 +139,24 @@ func (w *web) refuse(out http.ResponseWriter, err error) {
 	if !errors.As(err, &refusal) {
 		refusal = &restError{status: http.StatusInternalServerError, code: codeGeneral, message: err.Error()}
 	}
+	if refusal.plain {
+		w.writeText(out, refusal)
+		return
+	}
 	answer := map[string]any{"status": refusal.status, "message": refusal.message, "timestamp": w.now().UnixMilli()}
 	if refusal.code != 0 {
 		answer["errorCode"] = refusal.code
 	}
 	w.write(out, refusal.status, answer)
+}
+
+// writeText answers with the message alone, which may be empty.
+func (w *web) writeText(out http.ResponseWriter, refusal *restError) {
+	if refusal.message != "" {
+		out.Header().Set("Content-Type", "text/plain;charset=UTF-8")
+	}
+	out.WriteHeader(refusal.status)
+	_, _ = out.Write([]byte(refusal.message))
 }
 
 func (w *web) write(out http.ResponseWriter, status int, answer any) {

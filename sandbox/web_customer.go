@@ -1,90 +1,114 @@
 package sandbox
 
 import (
-	"maps"
+	"encoding/json"
 	"net/http"
-	"slices"
 	"strings"
 )
 
-type customerJSON struct {
-	ID       *entityID `json:"id"`
-	TenantID *entityID `json:"tenantId"`
-	Title    string    `json:"title"`
-	Name     string    `json:"name"`
+// json is a customer as the REST API shows it.
+func (c customer) json() map[string]any {
+	out := map[string]any{
+		"country": nil, "state": nil, "city": nil, "address": nil, "address2": nil, "zip": nil, "phone": nil, "email": nil,
+		"externalId": nil, "additionalInfo": nil,
+	}
+	for name := range out {
+		if value, ok := c.rest[name]; ok {
+			out[name] = value
+		}
+	}
+	for name, value := range map[string]any{
+		"id": entityID{"CUSTOMER", c.id}, "createdTime": c.created, "tenantId": entityID{"TENANT", tenantID},
+		"title": c.title, "name": c.title, "version": c.version,
+	} {
+		out[name] = value
+	}
+	return out
 }
 
-func customer(id, title string) customerJSON {
-	return customerJSON{ID: &entityID{"CUSTOMER", id}, TenantID: &entityID{"TENANT", tenantID}, Title: title, Name: title}
+// customerOf is the customer that the path names.
+func (w *web) customerOf(r *http.Request) (customer, error) {
+	id, err := pathID(r, "customer")
+	if err != nil {
+		return customer{}, err
+	}
+	return w.store.customerByID(id)
+}
+
+func (w *web) getCustomer(r *http.Request) (any, error) {
+	found, err := w.customerOf(r)
+	if err != nil {
+		return nil, err
+	}
+	return found.json(), nil
 }
 
 // customerByTitle gives the customer of an exact title.
 func (w *web) customerByTitle(r *http.Request) (any, error) {
-	title := r.URL.Query().Get("customerTitle")
-	w.store.mu.Lock()
-	defer w.store.mu.Unlock()
-	if id := w.store.customers[title]; id != "" {
-		return customer(id, title), nil
+	found, err := w.store.customerTitled(r.URL.Query().Get("customerTitle"))
+	if err != nil {
+		return nil, err
 	}
-	return nil, notFound("Requested item wasn't found!")
+	return found.json(), nil
 }
 
 func (w *web) customers(r *http.Request) (any, error) {
-	w.store.mu.Lock()
-	titles := slices.Sorted(maps.Keys(w.store.customers))
-	ids := maps.Clone(w.store.customers)
-	w.store.mu.Unlock()
-	titles = slices.DeleteFunc(titles, func(title string) bool { return !containsFold(title, r.URL.Query().Get("textSearch")) })
-	return page(r, len(titles), func(i int) any { return customer(ids[titles[i]], titles[i]) })
+	found := w.store.searchCustomers(r.URL.Query().Get("textSearch"))
+	return page(r, len(found), func(i int) any { return found[i].json() })
 }
 
 func (w *web) saveCustomer(r *http.Request) (any, error) {
-	var it customerJSON
-	if err := body(r, &it); err != nil {
+	var raw map[string]json.RawMessage
+	if err := body(r, &raw); err != nil {
 		return nil, err
 	}
-	if strings.TrimSpace(it.Title) == "" {
-		return nil, badParameter("Customer title should be specified!")
+	var it struct {
+		ID      *entityID `json:"id"`
+		Title   string    `json:"title"`
+		Version *int64    `json:"version"`
 	}
-	w.store.mu.Lock()
-	defer w.store.mu.Unlock()
-	if w.store.customers[it.Title] != "" {
-		return nil, badParameter("Customer with such title already exists!")
+	if json.Unmarshal(marshal(raw), &it) != nil {
+		return nil, badParameter("The request body is not the JSON that this call takes")
 	}
-	id := newID()
-	w.store.customers[it.Title] = id
-	return customer(id, it.Title), nil
+	want := customer{title: it.Title, rest: raw}
+	if it.ID != nil {
+		want.id = strings.ToLower(it.ID.ID)
+	}
+	saved, err := w.store.saveCustomer(want, it.Version)
+	if err != nil {
+		return nil, err
+	}
+	return saved.json(), nil
+}
+
+func (w *web) deleteCustomer(r *http.Request) (any, error) {
+	found, err := w.customerOf(r)
+	if err != nil {
+		return nil, err
+	}
+	return nil, w.store.removeCustomer(found.id)
 }
 
 // assign gives a device to a customer.
 func (w *web) assign(r *http.Request) (any, error) {
-	id, err := deviceID(r)
+	to, err := w.customerOf(r)
 	if err != nil {
 		return nil, err
 	}
-	customerID := strings.ToLower(r.PathValue("customer"))
-	w.store.mu.Lock()
-	known := slices.Contains(slices.Collect(maps.Values(w.store.customers)), customerID)
-	w.store.mu.Unlock()
-	if !known {
-		return nil, notFound("Customer with id [" + customerID + "] is not found")
+	return w.assignTo(r, to.id)
+}
+
+// unassign takes a device from its customer.
+func (w *web) unassign(r *http.Request) (any, error) { return w.assignTo(r, "") }
+
+func (w *web) assignTo(r *http.Request, customerID string) (any, error) {
+	id, err := deviceID(r)
+	if err != nil {
+		return nil, err
 	}
 	assigned, err := w.store.assign(id, customerID)
 	if err != nil {
 		return nil, err
 	}
-	return w.json(assigned), nil
-}
-
-// unassign takes a device from its customer.
-func (w *web) unassign(r *http.Request) (any, error) {
-	id, err := deviceID(r)
-	if err != nil {
-		return nil, err
-	}
-	left, err := w.store.assign(id, "")
-	if err != nil {
-		return nil, err
-	}
-	return w.json(left), nil
+	return assigned.json(), nil
 }

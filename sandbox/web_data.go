@@ -1,7 +1,9 @@
 package sandbox
 
 import (
-	"encoding/json"
+	"bytes"
+	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -12,9 +14,20 @@ import (
 	"github.com/tbcert/tbcert/thingsboard/device"
 )
 
-// keys is the comma-separated list of a request; nil for all.
+// errNoDevice is how the calls for data say that there is no such device
+// (AccessValidator.validateDevice).
+func errNoDevice() error {
+	return plainly(http.StatusNotFound, "Device with requested id wasn't found!")
+}
+
+// keys are those of a request, each by itself or in a comma-separated list; nil
+// for all.
 func keys(r *http.Request) []string {
-	if list := r.URL.Query().Get("keys"); list != "" {
+	query := r.URL.Query()
+	if query.Has("key") {
+		return query["key"]
+	}
+	if list := query.Get("keys"); list != "" {
 		return strings.Split(list, ",")
 	}
 	return nil
@@ -27,9 +40,9 @@ func (w *web) latest(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := w.store.latest(id)
-	if err != nil {
-		return nil, err
+	found, ok := w.store.latest(id)
+	if !ok {
+		return nil, errNoDevice()
 	}
 	asked := keys(r)
 	if asked == nil {
@@ -50,58 +63,73 @@ func (w *web) latest(r *http.Request) (any, error) {
 	return answer, nil
 }
 
-// scope is the attribute scope of a request; "" is that of the device.
-func scope(r *http.Request) (string, error) {
-	switch scope := r.PathValue("scope"); scope {
-	case "":
-		return scopeClient, nil
-	case scopeClient, scopeShared, scopeServer:
-		return scope, nil
-	default:
-		return "", badParameter("Invalid attribute scope: " + scope)
+// scopes are those that a request asks for: the one in its path, or all.
+func scopes(r *http.Request) ([]scope, error) {
+	name := r.PathValue("scope")
+	if name == "" {
+		return []scope{scopeClient, scopeServer, scopeShared}, nil
 	}
+	in, ok := scopeOf(name)
+	if !ok {
+		return nil, badParameter("Invalid attribute scope: " + name)
+	}
+	return []scope{in}, nil
 }
 
 // attributes gives attributes of a device.
 func (w *web) attributes(r *http.Request) (any, error) {
-	found, _, err := w.find(r)
-	if err != nil {
-		return nil, err
-	}
-	scope, err := scope(r)
+	id, scopes, err := w.place(r)
 	if err != nil {
 		return nil, err
 	}
 	answer := []any{}
-	attributes := w.store.attributes(found.id, scope, keys(r))
-	for _, key := range slices.Sorted(maps.Keys(attributes)) {
-		answer = append(answer, map[string]any{
-			"lastUpdateTs": attributes[key].ts, "key": key, "value": jsonOf(attributes[key].value),
-		})
+	for _, in := range scopes {
+		attributes := w.store.attributes(id, in, keys(r))
+		for _, key := range slices.Sorted(maps.Keys(attributes)) {
+			answer = append(answer, map[string]any{
+				"lastUpdateTs": attributes[key].ts, "key": key, "value": jsonOf(attributes[key].value),
+			})
+		}
 	}
 	return answer, nil
 }
 
-// saveAttributes sets attributes, and tells the device of shared ones.
+// place is the device and the scopes of a request.
+func (w *web) place(r *http.Request) (id string, in []scope, err error) {
+	if id, err = deviceID(r); err != nil {
+		return "", nil, err
+	}
+	if in, err = scopes(r); err != nil {
+		return "", nil, err
+	}
+	if _, _, err := w.store.device(id); err != nil {
+		return "", nil, errNoDevice()
+	}
+	return id, in, nil
+}
+
+// saveAttributes sets attributes (TelemetryController.saveAttributes), and tells
+// the device of shared ones.
 func (w *web) saveAttributes(r *http.Request) (any, error) {
-	found, _, err := w.find(r)
+	id, err := deviceID(r)
 	if err != nil {
 		return nil, err
 	}
-	scope, err := scope(r)
+	in, err := scopes(r)
 	if err != nil {
 		return nil, err
 	}
-	var raw json.RawMessage
-	if err := body(r, &raw); err != nil {
+	if in[0] == scopeClient {
+		return nil, plainly(http.StatusBadRequest, fmt.Sprintf("Invalid scope: %s", in[0]))
+	}
+	attributes, err := readAttributes(r)
+	if err != nil {
 		return nil, err
 	}
-	attributes, err := device.ParseAttributes(raw)
-	if err != nil || scope == scopeClient {
-		return nil, badParameter("Invalid attribute scope or values")
+	if _, _, err := w.store.device(id); err != nil {
+		return nil, errNoDevice()
 	}
-	session := w.store.storeAttributes(found.id, scope, attributes)
-	if session != nil && scope == scopeShared {
+	if session := w.store.storeAttributes(id, in[0], attributes); session != nil {
 		told := map[string]any{}
 		for key, value := range attributes {
 			told[key] = jsonOf(value)
@@ -111,27 +139,48 @@ func (w *web) saveAttributes(r *http.Request) (any, error) {
 	return nil, nil
 }
 
+// readAttributes reads the attributes of a request.
+func readAttributes(r *http.Request) (map[string]any, error) {
+	sent, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, tooLarge()
+	}
+	attributes, err := device.ParseAttributes(sent)
+	switch {
+	case err != nil && !bytes.HasPrefix(bytes.TrimSpace(sent), []byte("{")):
+		return nil, plainly(http.StatusBadRequest, "Request is not a JSON object")
+	case err != nil:
+		return nil, plainly(http.StatusBadRequest, "Invalid JSON")
+	case len(attributes) == 0:
+		return nil, plainly(http.StatusBadRequest, "No attributes data found in request body!")
+	}
+	for key := range attributes {
+		if strings.TrimSpace(key) == "" {
+			return nil, plainly(http.StatusBadRequest, "Key cannot be blank")
+		}
+	}
+	return attributes, nil
+}
+
 // deleteAttributes deletes attributes, and tells the device of shared ones.
 func (w *web) deleteAttributes(r *http.Request) (any, error) {
-	found, _, err := w.find(r)
+	asked := keys(r)
+	if len(asked) == 0 {
+		return nil, plainly(http.StatusBadRequest, "Empty keys: []")
+	}
+	id, in, err := w.place(r)
 	if err != nil {
 		return nil, err
 	}
-	scope, err := scope(r)
-	if err != nil {
-		return nil, err
-	}
-	session, err := w.store.dropAttributes(found.id, scope, keys(r))
-	if err != nil {
-		return nil, err
-	}
-	if session != nil && scope == scopeShared {
-		w.tell(session, map[string]any{"deleted": keys(r)})
+	if deleted, session := w.store.deleteAttributes(id, in[0], asked); session != nil && len(deleted) > 0 {
+		w.tell(session, map[string]any{"deleted": deleted})
 	}
 	return nil, nil
 }
 
 // tell sends shared attributes to a device that has subscribed to them.
 func (w *web) tell(session *link, what map[string]any) {
-	w.broker.send(session, device.TopicAttributes, packets.Packet{TopicName: device.TopicAttributes, Payload: marshal(what)})
+	if to, ok := session.subscribed(attributeChannels()); ok {
+		w.broker.push(session, to.filter, packets.Packet{TopicName: to.topic, Payload: marshal(what)})
+	}
 }

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"net/http"
@@ -20,141 +21,132 @@ type entityID struct {
 
 // A deviceJSON is a device in the REST API.
 type deviceJSON struct {
-	ID              *entityID `json:"id"`
-	CreatedTime     int64     `json:"createdTime"`
-	TenantID        *entityID `json:"tenantId"`
-	CustomerID      *entityID `json:"customerId"`
-	Name            string    `json:"name"`
-	Type            string    `json:"type"`
-	Label           string    `json:"label"`
-	DeviceProfileID *entityID `json:"deviceProfileId"`
-	AdditionalInfo  *info     `json:"additionalInfo"`
+	ID              *entityID       `json:"id"`
+	CreatedTime     int64           `json:"createdTime"`
+	TenantID        *entityID       `json:"tenantId"`
+	CustomerID      *entityID       `json:"customerId"`
+	Name            string          `json:"name"`
+	Type            string          `json:"type"`
+	Label           *string         `json:"label"`
+	DeviceProfileID *entityID       `json:"deviceProfileId"`
+	DeviceData      json.RawMessage `json:"deviceData"`
+	FirmwareID      *entityID       `json:"firmwareId"`
+	SoftwareID      *entityID       `json:"softwareId"`
+	ExternalID      *entityID       `json:"externalId"`
+	AdditionalInfo  json.RawMessage `json:"additionalInfo"`
+	Version         *int64          `json:"version"`
 }
 
-// An info is what else a device has.
-type info struct {
-	Gateway     bool   `json:"gateway,omitempty"`
-	Description string `json:"description,omitempty"`
-}
-
-// A credentialsJSON is a device's credential in the REST API.
-type credentialsJSON struct {
-	ID               *entityID `json:"id"`
-	DeviceID         *entityID `json:"deviceId"`
-	CredentialsType  string    `json:"credentialsType"`
-	CredentialsID    string    `json:"credentialsId"`
-	CredentialsValue *string   `json:"credentialsValue"`
+// A deviceInfoJSON is a device in the lists of more (DeviceInfo).
+type deviceInfoJSON struct {
+	deviceJSON
+	CustomerTitle     *string `json:"customerTitle"`
+	CustomerIsPublic  bool    `json:"customerIsPublic"`
+	DeviceProfileName string  `json:"deviceProfileName"`
+	Active            bool    `json:"active"`
 }
 
 // json is a device as the REST API shows it.
-func (w *web) json(e entry) deviceJSON {
-	w.store.mu.Lock()
-	defer w.store.mu.Unlock()
-	return w.store.json(e)
-}
-
-// json needs the lock.
-func (s *store) json(e entry) deviceJSON {
+func (e entry) json() deviceJSON {
 	return deviceJSON{
-		ID: &entityID{"DEVICE", e.id}, CreatedTime: e.created, Name: e.name, Type: e.kind, Label: e.label,
-		TenantID: &entityID{"TENANT", tenantID}, CustomerID: &entityID{"CUSTOMER", cmp.Or(e.customer, nobodyID)},
-		DeviceProfileID: &entityID{"DEVICE_PROFILE", s.profile(e.kind).id},
-		AdditionalInfo:  &info{e.gateway, e.description},
+		ID: &entityID{"DEVICE", e.id}, CreatedTime: e.created, Name: e.name, Type: e.kind, Label: orNull(e.label),
+		TenantID: &entityID{"TENANT", tenantID}, CustomerID: &entityID{"CUSTOMER", cmp.Or(e.customerID, nobodyID)},
+		DeviceProfileID: &entityID{"DEVICE_PROFILE", e.profileID}, AdditionalInfo: e.info, Version: &e.version,
+		DeviceData: json.RawMessage(`{"configuration":{"type":"DEFAULT"},"transportConfiguration":{"type":"DEFAULT"}}`),
 	}
 }
 
-// save creates a device, or changes the one whose id is given.
-func (w *web) save(it deviceJSON, given credential) (any, error) {
-	device, err := w.deviceOf(it)
-	if err != nil {
-		return nil, err
-	}
-	var saved entry
-	if it.ID != nil {
-		saved, err = w.store.update(it.ID.ID, device)
-	} else {
-		w.store.mu.Lock()
-		defer w.store.mu.Unlock()
-		saved, err = w.store.add(device, given)
-		if err == nil {
-			return w.store.json(saved), nil
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	return w.json(saved), nil
+func (e entry) infoJSON() deviceInfoJSON {
+	return deviceInfoJSON{deviceJSON: e.json(), CustomerTitle: orNull(e.customer), DeviceProfileName: e.kind, Active: e.isActive}
 }
 
-// deviceOf is a device as a request describes it.
-func (w *web) deviceOf(it deviceJSON) (Device, error) {
-	device := Device{Name: it.Name, Label: it.Label, Type: it.Type}
+// orNull is a text that is null when there is none.
+func orNull(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
+}
+
+// spec is what a request wants a device to be.
+func (it deviceJSON) spec(r *http.Request) spec {
+	want := spec{name: it.Name, kind: it.Type, version: it.Version, isNameMadeUnique: r.URL.Query().Get("nameConflictPolicy") == "UNIQUIFY"}
+	if it.Label != nil {
+		want.label = *it.Label
+	}
 	if it.DeviceProfileID != nil {
-		name, err := w.store.profileName(it.DeviceProfileID.ID)
-		if err != nil {
-			return Device{}, err
-		}
-		device.Type = name
-	}
-	if it.AdditionalInfo != nil {
-		device.Gateway, device.Description = it.AdditionalInfo.Gateway, it.AdditionalInfo.Description
+		want.profileID = strings.ToLower(it.DeviceProfileID.ID)
 	}
 	if it.CustomerID != nil && it.CustomerID.ID != nobodyID {
-		device.customer = it.CustomerID.ID
+		want.customerID = strings.ToLower(it.CustomerID.ID)
 	}
-	return device, nil
+	if info := it.AdditionalInfo; len(info) > 0 && !bytes.Equal(info, []byte("null")) {
+		want.info = info
+	}
+	return want
 }
 
+// saveDevice creates a device, or makes the one whose id is given what is given:
+// what is left out is gone then.
 func (w *web) saveDevice(r *http.Request) (any, error) {
 	var it deviceJSON
 	if err := body(r, &it); err != nil {
 		return nil, err
 	}
-	given := credential{kind: accessToken, id: cmp.Or(r.URL.Query().Get("accessToken"), newToken())}
-	return w.save(it, given)
+	if it.ID != nil {
+		saved, _, err := w.store.update(strings.ToLower(it.ID.ID), it.spec(r), nil)
+		if err != nil {
+			return nil, err
+		}
+		return saved.json(), nil
+	}
+	return w.create(it.spec(r), accessToken, cmp.Or(r.URL.Query().Get("accessToken"), newToken()), "")
+}
+
+// create creates a device. What is wrong with itself comes before what is wrong
+// with its credential.
+func (w *web) create(it spec, kind, id, value string) (any, error) {
+	c, err := newCredential(kind, id, value)
+	if err != nil {
+		return nil, cmp.Or(w.store.wouldTake(it), err)
+	}
+	saved, err := w.store.create(it, c)
+	if err != nil {
+		return nil, err
+	}
+	return saved.json(), nil
 }
 
 func (w *web) saveDeviceWithCredentials(r *http.Request) (any, error) {
 	var it struct {
-		Device      deviceJSON      `json:"device"`
-		Credentials credentialsJSON `json:"credentials"`
+		Device      *deviceJSON      `json:"device"`
+		Credentials *credentialsJSON `json:"credentials"`
 	}
 	if err := body(r, &it); err != nil {
 		return nil, err
 	}
-	given, err := it.Credentials.credential()
+	switch {
+	case it.Credentials == nil && it.Device == nil:
+		return nil, badParameter("Validation error: credentials must not be null, device must not be null")
+	case it.Credentials == nil:
+		return nil, badParameter("Validation error: credentials must not be null")
+	case it.Device == nil:
+		return nil, badParameter("Validation error: device must not be null")
+	}
+	given := *it.Credentials
+	if it.Device.ID == nil {
+		return w.create(it.Device.spec(r), given.CredentialsType, given.CredentialsID, given.value())
+	}
+	c, err := given.credential()
 	if err != nil {
 		return nil, err
 	}
-	if it.Device.ID != nil {
-		return nil, badParameter("The sandbox takes this call for new devices only")
+	saved, session, err := w.store.update(strings.ToLower(it.Device.ID.ID), it.Device.spec(r), &c)
+	if err != nil {
+		return nil, err
 	}
-	return w.save(it.Device, given)
-}
-
-// credential is what a request gives a device (DeviceCredentialsServiceImpl).
-func (c credentialsJSON) credential() (credential, error) {
-	value := ""
-	if c.CredentialsValue != nil {
-		value = *c.CredentialsValue
-	}
-	switch c.CredentialsType {
-	case accessToken:
-		if c.CredentialsID == "" {
-			return credential{}, badParameter("Device credentials id should be specified!")
-		}
-		return credential{kind: accessToken, id: c.CredentialsID}, nil
-	case mqttBasic:
-		var basic basicJSON
-		if err := json.Unmarshal([]byte(value), &basic); err != nil {
-			return credential{}, badParameter("Invalid credentials body for simple mqtt credentials!")
-		}
-		return basicCredential(basic)
-	case x509Certificate:
-		return certificateCredential(value)
-	default:
-		return credential{}, badParameter("The sandbox keeps no credentials of type " + c.CredentialsType)
-	}
+	w.end(session)
+	return saved.json(), nil
 }
 
 // isUUID reports whether a text has the form of RFC 9562, in lower case.
@@ -172,14 +164,17 @@ func isUUID(text string) bool {
 	return true
 }
 
-// deviceID is the id in the path.
-func deviceID(r *http.Request) (string, error) {
-	id := strings.ToLower(r.PathValue("id"))
+// pathID is an id in the path.
+func pathID(r *http.Request, name string) (string, error) {
+	id := strings.ToLower(r.PathValue(name))
 	if !isUUID(id) {
 		return "", badParameter("Invalid UUID string: " + id)
 	}
 	return id, nil
 }
+
+// deviceID is the device's id in the path.
+func deviceID(r *http.Request) (string, error) { return pathID(r, "id") }
 
 func (w *web) find(r *http.Request) (entry, credential, error) {
 	id, err := deviceID(r)
@@ -194,7 +189,7 @@ func (w *web) getDevice(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return w.json(found), nil
+	return found.json(), nil
 }
 
 func (w *web) deleteDevice(r *http.Request) (any, error) {
@@ -205,63 +200,4 @@ func (w *web) deleteDevice(r *http.Request) (any, error) {
 	session, err := w.store.remove(id)
 	w.end(session)
 	return nil, err
-}
-
-func (w *web) getCredentials(r *http.Request) (any, error) {
-	found, has, err := w.find(r)
-	if err != nil {
-		return nil, err
-	}
-	return credentialsOf(found, has), nil
-}
-
-func credentialsOf(e entry, has credential) credentialsJSON {
-	out := credentialsJSON{
-		ID: &entityID{ID: e.credentials}, DeviceID: &entityID{"DEVICE", e.id}, CredentialsType: has.kind, CredentialsID: has.id,
-	}
-	if has.value != "" {
-		out.CredentialsValue = &has.value
-	}
-	return out
-}
-
-// saveCredentials changes a device's credential, and so ends its session.
-func (w *web) saveCredentials(r *http.Request) (any, error) {
-	var it credentialsJSON
-	if err := body(r, &it); err != nil {
-		return nil, err
-	}
-	given, err := it.credential()
-	if err != nil {
-		return nil, err
-	}
-	if it.DeviceID == nil {
-		return nil, badParameter("Device credentials should be assigned to device!")
-	}
-	found, _, err := w.store.device(it.DeviceID.ID)
-	if err != nil {
-		return nil, err
-	}
-	if err := it.names(found); err != nil {
-		return nil, err
-	}
-	session, err := w.store.setCredential(found.id, given)
-	if err != nil {
-		return nil, err
-	}
-	w.end(session)
-	return credentialsOf(found, given), nil
-}
-
-// names wants the id of the credentials that a device has: without one they
-// would be its second (DeviceCredentialsDataValidator).
-func (c credentialsJSON) names(e entry) error {
-	switch {
-	case c.ID == nil:
-		return badParameter("Credentials for this device are already specified!")
-	case c.ID.ID != e.credentials:
-		return badParameter("Unable to update non-existent device credentials!")
-	default:
-		return nil
-	}
 }

@@ -1,20 +1,16 @@
 package sandbox
 
 import (
-	"cmp"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/tbcert/tbcert/certs/secret"
 )
 
-// An importJSON asks for a bulk import (BulkImportRequest). ThingsBoard's
-// "update" is about attributes and telemetry only, which are not imported here:
-// the device of a line is updated whatever it says.
+// An importJSON asks for a bulk import (BulkImportRequest).
 type importJSON struct {
 	File    string `json:"file"`
 	Mapping struct {
@@ -24,6 +20,9 @@ type importJSON struct {
 		} `json:"columns"`
 		Delimiter string `json:"delimiter"`
 		Header    bool   `json:"header"`
+		// Update is about attributes and telemetry only: the device of a line is
+		// updated whatever it says.
+		Update bool `json:"update"`
 	} `json:"mapping"`
 }
 
@@ -55,11 +54,11 @@ func (w *web) bulkImport(r *http.Request) (any, error) {
 		if i == 0 && it.Mapping.Header {
 			continue
 		}
-		isNew, err := w.importDevice(it.device(fields))
+		isNew, err := w.importDevice(it.line(fields), it.Mapping.Update)
 		switch {
 		case err != nil:
 			result.Errors++
-			result.ErrorsList = append(result.ErrorsList, fmt.Sprintf("Line %d: %s", i+1, err))
+			result.ErrorsList = append(result.ErrorsList, fmt.Sprintf("Line %d: %s%s", i+1, classOf(err), err))
 		case isNew:
 			result.Created++
 		default:
@@ -69,11 +68,22 @@ func (w *web) bulkImport(r *http.Request) (any, error) {
 	return result, nil
 }
 
-// check takes the columns that ThingsBoard has (BulkImportColumnType).
+// classOf is the exception that ThingsBoard names before what it says
+// (ExceptionUtils.getRootCauseMessage).
+func classOf(err error) string {
+	var refusal *restError
+	if errors.As(err, &refusal) && refusal.class != "" {
+		return refusal.class + ": "
+	}
+	return ""
+}
+
+// check takes the columns that ThingsBoard has (BulkImportColumnType), but for
+// those of LwM2M, SNMP and edges.
 func (it importJSON) check() error {
 	known := []string{
-		"NAME", "TYPE", "LABEL", "DESCRIPTION", "IS_GATEWAY", accessToken, "X509", "MQTT_CLIENT_ID", "MQTT_USER_NAME", "MQTT_PASSWORD",
-		"SERVER_ATTRIBUTE", "SHARED_ATTRIBUTE",
+		colName, colType, colLabel, colDescription, colGateway, colToken, colX509, colClientID, colUserName, colPassword,
+		colServerAttribute, colSharedAttribute, colTimeseries,
 	}
 	for _, column := range it.Mapping.Columns {
 		if !slices.Contains(known, column.Type) {
@@ -100,97 +110,4 @@ func (it importJSON) lines() ([][]string, error) {
 		}
 	}
 	return lines, nil
-}
-
-// An imported is what a line says; an empty value is one that is not there.
-type imported struct {
-	device     Device
-	basic      basicJSON
-	attributes map[string]map[string]any // by scope
-}
-
-func (it importJSON) device(fields []string) imported {
-	line := imported{attributes: map[string]map[string]any{}}
-	for i, value := range fields {
-		if value == "" {
-			continue
-		}
-		column := it.Mapping.Columns[i]
-		texts := map[string]*string{
-			"NAME": &line.device.Name, "TYPE": &line.device.Type, "LABEL": &line.device.Label, "DESCRIPTION": &line.device.Description,
-			"MQTT_CLIENT_ID": &line.basic.ClientID, "MQTT_USER_NAME": &line.basic.UserName, "MQTT_PASSWORD": &line.basic.Password,
-		}
-		if text := texts[column.Type]; text != nil {
-			*text = value
-			continue
-		}
-		switch column.Type {
-		case "IS_GATEWAY":
-			line.device.Gateway = strings.EqualFold(value, "true")
-		case accessToken:
-			line.device.Token = secret.New(value)
-		case "X509":
-			line.device.Certificate = []byte(value)
-		case "SERVER_ATTRIBUTE", "SHARED_ATTRIBUTE":
-			scope := strings.TrimSuffix(column.Type, "ATTRIBUTE") + "SCOPE"
-			if line.attributes[scope] == nil {
-				line.attributes[scope] = map[string]any{}
-			}
-			line.attributes[scope][column.Key] = value
-		}
-	}
-	return line
-}
-
-// credential is the one that a line gives, the first of its kinds
-// (DeviceBulkImportService.createDeviceCredentials); ok is that it gives one.
-func (line imported) credential() (given credential, ok bool, err error) {
-	switch {
-	case !line.device.Token.IsZero():
-		return credential{kind: accessToken, id: line.device.Token.Reveal()}, true, nil
-	case line.basic != basicJSON{}:
-		given, err = basicCredential(line.basic)
-		return given, true, err
-	case len(line.device.Certificate) > 0:
-		given, err = certificateCredential(string(line.device.Certificate))
-		return given, true, err
-	default:
-		return credential{kind: accessToken, id: newToken()}, false, nil
-	}
-}
-
-// importDevice creates a device, or updates the one of its name: what the line
-// does not say stays.
-func (w *web) importDevice(line imported) (isNew bool, err error) {
-	given, hasCredential, err := line.credential()
-	if err != nil {
-		return false, err
-	}
-	device := line.device
-	existing, err := w.store.named(device.Name)
-	if err != nil {
-		w.store.mu.Lock()
-		existing, err = w.store.add(device, given)
-		w.store.mu.Unlock()
-		if err != nil {
-			return true, err
-		}
-		isNew = true
-	} else if hasCredential {
-		session, err := w.store.setCredential(existing.id, given)
-		if err != nil {
-			return false, err
-		}
-		w.end(session)
-	}
-	for scope, values := range line.attributes {
-		w.store.storeAttributes(existing.id, scope, values)
-	}
-	if isNew {
-		return true, nil
-	}
-	device.Label, device.Description = cmp.Or(device.Label, existing.label), cmp.Or(device.Description, existing.description)
-	device.Gateway, device.customer = device.Gateway || existing.gateway, existing.customer
-	_, err = w.store.update(existing.id, device)
-	return false, err
 }

@@ -1,10 +1,9 @@
 package sandbox
 
 import (
-	"cmp"
 	"encoding/json"
-	"maps"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -13,10 +12,15 @@ import (
 type profileJSON struct {
 	ID                 *entityID `json:"id"`
 	Name               string    `json:"name"`
+	Default            bool      `json:"default"`
+	Type               string    `json:"type"`
+	TransportType      string    `json:"transportType"`
 	ProvisionType      string    `json:"provisionType"`
 	ProvisionDeviceKey string    `json:"provisionDeviceKey"`
-	ProfileData        struct {
-		ProvisionConfiguration provisionJSON `json:"provisionConfiguration"`
+	Version            *int64    `json:"version"`
+	ProfileData        *struct {
+		TransportConfiguration json.RawMessage `json:"transportConfiguration"`
+		ProvisionConfiguration *provisionJSON  `json:"provisionConfiguration"`
 	} `json:"profileData"`
 }
 
@@ -28,51 +32,51 @@ type provisionJSON struct {
 	AllowCreate bool   `json:"allowCreateNewDevicesByX509Certificate"`
 }
 
-func (w *web) getProfile(r *http.Request) (any, error) {
-	id, err := deviceID(r)
-	if err != nil {
-		return nil, err
-	}
-	w.store.mu.Lock()
-	defer w.store.mu.Unlock()
-	p := w.store.profileByID(id)
-	if p == nil {
-		return nil, notFound("Requested item wasn't found!")
-	}
-	return p.json(), nil
-}
-
-// json is a profile as the REST API shows it. It needs the store's lock.
+// json is a profile as the REST API shows it. It needs a clone, or the lock.
 func (p *profile) json() map[string]any {
 	out := map[string]any{
-		"id": entityID{"DEVICE_PROFILE", p.id}, "tenantId": entityID{"TENANT", tenantID}, "name": p.name, "default": p.isDefault,
-		"type": "DEFAULT", "transportType": "DEFAULT", "provisionType": p.strategy, "provisionDeviceKey": nil,
+		"description": nil, "image": nil, "defaultRuleChainId": nil, "defaultDashboardId": nil, "defaultQueueName": nil,
+		"firmwareId": nil, "softwareId": nil, "defaultEdgeRuleChainId": nil, "externalId": nil, "type": "DEFAULT", "transportType": "DEFAULT",
 	}
-	for key, value := range p.extra {
-		if _, ours := out[key]; !ours {
-			out[key] = value
+	for name := range out {
+		if value, ok := p.rest[name]; ok {
+			out[name] = value
 		}
 	}
-	data := map[string]any{"configuration": map[string]string{"type": "DEFAULT"}, "transportConfiguration": map[string]string{"type": "DEFAULT"}}
-	var saved map[string]any
-	if json.Unmarshal(p.extra["profileData"], &saved) == nil {
-		maps.Copy(data, saved)
+	data := map[string]json.RawMessage{
+		"configuration": json.RawMessage(`{"type":"DEFAULT"}`), "transportConfiguration": json.RawMessage(`{"type":"DEFAULT"}`),
+		"alarms": json.RawMessage("null"),
 	}
-	configuration := map[string]any{"type": p.strategy, "provisionDeviceSecret": nil}
-	if p.secret != "" {
-		configuration["provisionDeviceSecret"] = p.secret
-		out["provisionDeviceKey"] = p.key
+	_ = json.Unmarshal(p.rest["profileData"], &data) // it was read before
+	data["provisionConfiguration"] = p.configuration()
+	for name, value := range map[string]any{
+		"id": entityID{"DEVICE_PROFILE", p.id}, "createdTime": p.created, "tenantId": entityID{"TENANT", tenantID}, "name": p.name,
+		"default": p.isDefault, "provisionType": p.strategy, "provisionDeviceKey": orNull(p.key), "profileData": data, "version": p.version,
+	} {
+		out[name] = value
 	}
-	if p.strategy == strategyChain {
-		configuration["certificateRegExPattern"] = p.pattern
-		configuration["allowCreateNewDevicesByX509Certificate"] = p.allowCreate
-	}
-	data["provisionConfiguration"] = configuration
-	out["profileData"] = data
 	return out
 }
 
-// saveProfile creates a profile, or changes the one whose id is given
+// configuration is the part of a profile that says how devices are provisioned.
+func (p *profile) configuration() json.RawMessage {
+	configuration := map[string]any{"type": p.configured, "provisionDeviceSecret": orNull(p.secret)}
+	if p.configured == strategyChain {
+		configuration["certificateRegExPattern"] = orNull(p.pattern)
+		configuration["allowCreateNewDevicesByX509Certificate"] = p.allowCreate
+	}
+	return marshal(configuration)
+}
+
+// infoJSON is a profile in lists (DeviceProfileInfo).
+func (p *profile) infoJSON() map[string]any {
+	return map[string]any{
+		"id": entityID{"DEVICE_PROFILE", p.id}, "tenantId": entityID{"TENANT", tenantID}, "name": p.name,
+		"type": "DEFAULT", "transportType": "DEFAULT", "image": nil, "defaultDashboardId": nil,
+	}
+}
+
+// saveProfile creates a profile, or makes the one whose id is given what is given
 // (DeviceProfileServiceImpl, DeviceProfileDataValidator).
 func (w *web) saveProfile(r *http.Request) (any, error) {
 	var raw map[string]json.RawMessage
@@ -83,78 +87,93 @@ func (w *web) saveProfile(r *http.Request) (any, error) {
 	if json.Unmarshal(marshal(raw), &it) != nil {
 		return nil, badParameter("The request body is not the JSON that this call takes")
 	}
-	if strings.TrimSpace(it.Name) == "" {
-		return nil, badParameter("Device profile name should be specified!")
-	}
-	w.store.mu.Lock()
-	defer w.store.mu.Unlock()
-	p, err := w.store.profileToSave(it)
+	p, err := it.profile()
 	if err != nil {
 		return nil, err
 	}
-	if err := p.take(it); err != nil {
+	p.rest = raw
+	saved, err := w.store.saveProfile(p, it.Version)
+	if err != nil {
 		return nil, err
 	}
-	if other := w.store.byKey(p.key); other != nil && other.name != p.name {
-		return nil, badParameter("Device profile with such provision device key already exists!")
+	return saved.json(), nil
+}
+
+// profile is what a request wants a profile to be. The strategy that counts is
+// "provisionType": without it there is none, whatever the configuration says.
+func (it profileJSON) profile() (*profile, error) {
+	switch {
+	case strings.TrimSpace(it.Name) == "":
+		return nil, badParameter("Device profile name should be specified!")
+	case it.Type == "":
+		return nil, badParameter("Device profile type should be specified!")
+	case it.TransportType == "":
+		return nil, badParameter("Device profile transport type should be specified!")
+	case it.ProfileData == nil || len(it.ProfileData.TransportConfiguration) == 0:
+		return nil, &restError{status: http.StatusInternalServerError, code: codeGeneral, message: "The profile data has no transport configuration"}
 	}
-	p.extra = raw
-	w.store.profiles[p.name] = p
+	p := &profile{
+		name: it.Name, isDefault: it.Default, strategy: it.ProvisionType, configured: strategyDisabled, key: it.ProvisionDeviceKey,
+	}
+	if p.strategy == "" {
+		p.strategy = strategyDisabled
+	}
+	if it.ID != nil {
+		p.id = strings.ToLower(it.ID.ID)
+	}
+	if given := it.ProfileData.ProvisionConfiguration; given != nil {
+		p.configured, p.secret, p.pattern, p.allowCreate = given.Type, given.Secret, given.Pattern, given.AllowCreate
+	}
+	known := []string{strategyDisabled, strategyCreate, strategyCheck, strategyChain}
+	if !slices.Contains(known, p.strategy) || !slices.Contains(known, p.configured) {
+		return nil, badParameter("The provision type is none that there is")
+	}
+	return p, nil
+}
+
+func (w *web) getProfile(r *http.Request) (any, error) {
+	p, err := w.profileOf(r)
+	if err != nil {
+		return nil, err
+	}
 	return p.json(), nil
 }
 
-// profileToSave is a copy of the profile that is saved, so that one which is
-// refused changes nothing. It needs the lock.
-func (s *store) profileToSave(it profileJSON) (*profile, error) {
-	if it.ID == nil {
-		if s.profiles[it.Name] != nil {
-			return nil, badParameter("Device profile with such name already exists!")
-		}
-		return &profile{id: newID(), name: it.Name}, nil
+func (w *web) getProfileInfo(r *http.Request) (any, error) {
+	p, err := w.profileOf(r)
+	if err != nil {
+		return nil, err
 	}
-	known := s.profileByID(it.ID.ID)
-	if known == nil {
-		return nil, notFound("Requested item wasn't found!")
-	}
-	if known.name != it.Name {
-		return nil, badParameter("The sandbox cannot rename a device profile")
-	}
-	changed := *known
-	return &changed, nil
+	return p.infoJSON(), nil
 }
 
-// take takes how devices are to be provisioned. The key of a chain is the hash of
-// its certificate.
-func (p *profile) take(it profileJSON) error {
-	configuration := it.ProfileData.ProvisionConfiguration
-	p.strategy = cmp.Or(configuration.Type, strategyDisabled)
-	p.pattern, p.allowCreate = configuration.Pattern, configuration.AllowCreate
-	p.key, p.secret = it.ProvisionDeviceKey, configuration.Secret
-	switch p.strategy {
-	case strategyDisabled:
-		p.key, p.secret = "", ""
-	case strategyChain:
-		certificate, err := certificateCredential(configuration.Secret)
-		if err != nil {
-			return err
-		}
-		if !strings.Contains(p.pattern, "(") {
-			return badParameter("Certificate regular expression pattern should contain a group!")
-		}
-		p.key, p.secret = certificate.id, certificate.value
-	case strategyCreate, strategyCheck:
-		if p.key == "" {
-			p.key = newToken()
-		}
-		if p.secret == "" {
-			p.secret = newToken()
-		}
-	default:
-		return badParameter("Unknown provision type: " + p.strategy)
+// profileOf is the profile that the path names.
+func (w *web) profileOf(r *http.Request) (*profile, error) {
+	id, err := pathID(r, "id")
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	return w.store.profileByID(id)
+}
+
+func (w *web) deleteProfile(r *http.Request) (any, error) {
+	id, err := pathID(r, "id")
+	if err != nil {
+		return nil, err
+	}
+	return nil, w.store.removeProfile(id)
 }
 
 func (w *web) defaultProfile(*http.Request) (any, error) {
-	return map[string]any{"id": entityID{"DEVICE_PROFILE", w.store.profileID(defaultType)}, "name": defaultType, "type": "DEFAULT", "transportType": "DEFAULT"}, nil
+	return w.store.defaultProfile().infoJSON(), nil
+}
+
+func (w *web) profiles(r *http.Request) (any, error) {
+	found := w.store.searchProfiles(r.URL.Query().Get("textSearch"))
+	return page(r, len(found), func(i int) any { return found[i].json() })
+}
+
+func (w *web) profileInfos(r *http.Request) (any, error) {
+	found := w.store.searchProfiles(r.URL.Query().Get("textSearch"))
+	return page(r, len(found), func(i int) any { return found[i].infoJSON() })
 }

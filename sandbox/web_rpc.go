@@ -1,114 +1,88 @@
 package sandbox
 
 import (
-	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
-	"strconv"
 	"time"
-
-	"github.com/mochi-mqtt/server/v2/packets"
-
-	"github.com/tbcert/tbcert/thingsboard/device"
 )
 
-// rpcTimeout is how long a device has to answer when the caller does not say, and
-// what it may say at least (server.rest.server_side_rpc).
+// How long a device has to answer when the caller does not say, and how long it
+// has at least (server.rest.server_side_rpc).
 const (
 	rpcTimeout    = 10 * time.Second
 	rpcMinTimeout = 5 * time.Second
 )
 
-// rpc calls a method of a device that is connected and has subscribed to such
-// calls (RpcV2Controller).
-func (w *web) rpc(r *http.Request) (any, error) {
-	id, err := deviceID(r)
-	if err != nil {
-		return nil, err
-	}
-	var it struct {
-		Method  string          `json:"method"`
-		Params  json.RawMessage `json:"params"`
-		Timeout int64           `json:"timeout"`
-	}
-	if err := body(r, &it); err != nil {
-		return nil, err
-	}
-	session, err := w.store.sessionOf(id)
-	if err != nil {
-		return nil, err
-	}
-	if session == nil || !session.subscribed(device.TopicRPCRequests) {
-		return nil, &restError{status: http.StatusConflict, message: "No active connection to the remote device"}
-	}
-	patience := rpcTimeout
-	if it.Timeout > 0 {
-		patience = max(time.Duration(it.Timeout)*time.Millisecond, rpcMinTimeout)
-	}
-	answers := session.expect()
-	defer session.forget(answers.id)
-	w.broker.send(session, device.TopicRPCRequests, packets.Packet{
-		TopicName: device.TopicRPCRequestPrefix + strconv.Itoa(answers.id),
-		Payload:   marshal(map[string]any{"method": it.Method, "params": it.Params}),
-	})
-	ctx, cancel := context.WithTimeout(r.Context(), patience)
-	defer cancel()
-	select {
-	case answer := <-answers.came:
-		return answer, nil
-	case <-ctx.Done():
-		return nil, &restError{status: http.StatusGatewayTimeout, message: "Timeout to process the request"}
-	}
-}
-
-// An expected is a call that a device has not answered yet.
-type expected struct {
-	id   int
-	came chan json.RawMessage
-}
-
-// expect makes room for an answer.
-func (l *link) expect() expected {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.calls++
-	it := expected{id: l.calls, came: make(chan json.RawMessage, 1)}
-	if l.answers == nil {
-		l.answers = map[int]chan json.RawMessage{}
-	}
-	l.answers[it.id] = it.came
-	return it
-}
-
-func (l *link) forget(id int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.answers, id)
-}
-
-// answered takes a device's answer to a call; one that nobody waits for is
-// dropped.
-func (l *link) answered(id string, payload []byte) error {
-	number, err := strconv.Atoi(id)
-	if err != nil {
-		return fmt.Errorf("%w: the request id is not a number", errBadPayload)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if came := l.answers[number]; came != nil {
-		answer := json.RawMessage(payload)
-		if !json.Valid(answer) {
-			answer = marshal(string(payload))
+// rpc makes the handler of calls of a device's methods. status is what the caller
+// is told when no answer comes: for a call that was sent, and for one that was not
+// (RpcV1Controller and RpcV2Controller, AbstractRpcController.reply).
+func (w *web) rpc(isOneWay bool, sent, unsent int) call {
+	return func(r *http.Request) (any, error) {
+		id, err := deviceID(r)
+		if err != nil {
+			return nil, err
 		}
-		came <- answer
-		delete(l.answers, number)
+		c := &pendingCall{isOneWay: isOneWay}
+		patience, err := w.readRPC(r, c)
+		if err != nil {
+			return nil, err
+		}
+		session, err := w.store.expect(id, c)
+		if err != nil {
+			return nil, err
+		}
+		if session != nil {
+			w.broker.call(session, c)
+		}
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		select {
+		case answer := <-c.came:
+			return answerOfDevice(answer)
+		case <-r.Context().Done():
+		case <-w.closing:
+		case <-timer.C:
+		}
+		if w.store.forget(id, c) {
+			return nil, plainly(sent, "")
+		}
+		return nil, plainly(unsent, "")
 	}
-	return nil
 }
 
-// subscribed reports whether the client of a session has subscribed to a filter.
-func (l *link) subscribed(filter string) bool {
-	_, ok := l.client.State.Subscriptions.Get(filter)
-	return ok
+// readRPC reads a call, and how long the device has for it.
+func (w *web) readRPC(r *http.Request, c *pendingCall) (patience time.Duration, err error) {
+	var it struct {
+		Method     *string         `json:"method"`
+		Params     json.RawMessage `json:"params"`
+		Timeout    *int64          `json:"timeout"`
+		Expiration *int64          `json:"expirationTime"`
+	}
+	if err := body(r, &it); err != nil || it.Method == nil {
+		return 0, badParameter("Invalid request body")
+	}
+	c.payload = marshal(struct {
+		Method string          `json:"method"`
+		Params json.RawMessage `json:"params"`
+	}{*it.Method, it.Params})
+	if it.Expiration != nil {
+		return time.UnixMilli(*it.Expiration).Sub(w.now()), nil
+	}
+	patience = rpcTimeout
+	if it.Timeout != nil {
+		patience = time.Duration(*it.Timeout) * time.Millisecond
+	}
+	return max(patience, rpcMinTimeout), nil
+}
+
+// answerOfDevice is the JSON that a device has answered with; nothing is nothing.
+func answerOfDevice(answer []byte) (any, error) {
+	switch {
+	case len(answer) == 0:
+		return nil, nil
+	case !json.Valid(answer):
+		return nil, plainly(http.StatusNotAcceptable, "")
+	default:
+		return json.RawMessage(answer), nil
+	}
 }
