@@ -66,6 +66,7 @@ type fleetBench struct {
 	t      *testing.T
 	binary string
 	dir    string // where workspaces and the bare loops' files are
+	pairs  int
 }
 
 func benchFleet(t *testing.T, binary string) []fleetMeasure {
@@ -74,7 +75,7 @@ func benchFleet(t *testing.T, binary string) []fleetMeasure {
 		t.Fatalf("the benchmark needs a tmpfs: %v", err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(memory) })
-	fast, disk := &fleetBench{t, binary, memory}, &fleetBench{t, binary, t.TempDir()}
+	fast, disk := &fleetBench{t, binary, memory, fleetPairs}, &fleetBench{t, binary, t.TempDir(), 1}
 	return []fleetMeasure{
 		fast.offline("tokens, offline", "tmpfs", fleetSmall, 0),
 		fast.offline("tokens, offline", "tmpfs", fleetSize, 0.6),
@@ -177,7 +178,7 @@ func writeBundle(t *testing.T, dir string, files map[string][]byte) {
 func (b *fleetBench) offline(name, where string, devices int, limit float64) fleetMeasure {
 	m := fleetMeasure{name: name, where: where, peer: "a loop that writes the same files, without syncing", limit: limit, devices: devices}
 	files := b.bundle("token")
-	for range fleetPairs {
+	for range b.pairs {
 		b.bare(&m, func(dir string) {
 			for i := range devices {
 				writeBundle(b.t, fmt.Sprintf("%s/meter-%06d", dir, i), files)
@@ -192,7 +193,7 @@ func (b *fleetBench) certificates(name, where string, devices int, limit float64
 	m := fleetMeasure{name: name, where: where, peer: "a loop on all cores: key, signature, the same files, without syncing", limit: limit, devices: devices}
 	files := b.bundle("x509")
 	ca, key := benchCA(b.t)
-	for range fleetPairs {
+	for range b.pairs {
 		b.bare(&m, func(dir string) {
 			parallel(devices, runtime.GOMAXPROCS(0), func(i int) {
 				own := make(map[string][]byte, len(files))
@@ -267,7 +268,7 @@ func parallel(n, workers int, do func(i int)) {
 
 func (b *fleetBench) byREST(name, where string, devices int, limit float64) fleetMeasure {
 	m := fleetMeasure{name: name, where: where, peer: fmt.Sprintf("an HTTP client that makes the same calls, %d at once", fleetJobs), limit: limit, devices: devices}
-	for range fleetPairs {
+	for range b.pairs {
 		url, stop := b.sandbox()
 		begin := time.Now()
 		bareREST(b.t, url, devices)
@@ -360,7 +361,7 @@ func fleetGrowth(measures []fleetMeasure) float64 {
 
 func reportFleet(measures []fleetMeasure) string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "\n## Fleets\n\nWhole processes of `tbcert provision --from devices.csv`, and bare loops that do the same, in turn, %d pairs.\n", fleetPairs)
+	fmt.Fprintf(&text, "\n## Fleets\n\nWhole processes of `tbcert provision --from devices.csv`, and bare loops that do the same, in turn, %d pairs (on disk one).\n", fleetPairs)
 	text.WriteString("The ratio is the median of the pairs' ratios of the rates; above 1 tbcert is the faster one. tbcert checks the\n" +
 		"file as a whole first, keeps a record of every device in SQLite, writes each bundle by one rename, brings all of it to\n" +
 		"the disk, and writes the import file; the loops do none of that.\n\n" +

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -25,8 +26,14 @@ type Process struct {
 	Now      func() time.Time // nil: time.Now
 }
 
+// collectAt is how much garbage there may be, in percent of what is in use.
+const collectAt = 400
+
 // Main runs tbcert as the process it is in, and gives its exit code.
 func Main() int {
+	// Most of what a bulk run makes is garbage at once: collecting it less often
+	// costs some MiB and saves a fifth of the time.
+	debug.SetGCPercent(collectAt)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	return Run(ctx, os.Args[1:], Process{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Environ: os.Environ()})

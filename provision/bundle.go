@@ -194,11 +194,10 @@ func (i *Info) describe(c Credential) error {
 	if c.Kind != CredentialX509 {
 		return nil
 	}
-	chain, err := certs.ParseCertificates(c.Chain)
+	leaf, err := c.Leaf()
 	if err != nil {
 		return err
 	}
-	leaf := chain[0]
 	i.Certificate = &InfoCertificate{
 		Serial: leaf.SerialNumber.Text(16), Fingerprint: certs.Fingerprint(leaf),
 		CredentialsID: certs.CredentialsID(leaf), NotAfter: leaf.NotAfter.UTC(),

@@ -18,7 +18,7 @@ type limit = adaptivelimiter.AdaptiveLimiter[any]
 
 // A limit begins at firstLimit, and is looked at again this often.
 const (
-	firstLimit  = 16
+	firstLimit  = 64
 	limitWindow = 250 * time.Millisecond
 )
 
@@ -54,14 +54,17 @@ func (c *chunk) orders() bool {
 // was begun. What is begun is carried through though ctx ends.
 func (r *run) register(ctx context.Context, c *chunk) {
 	lasting := context.WithoutCancel(ctx)
-	remote := r.Registrar.Kind().remote()
+	if !r.Registrar.Kind().remote() {
+		r.each(c.items, func(_ int, it *item) {
+			if it.order != nil {
+				r.registerItem(lasting, it)
+			}
+		})
+		return
+	}
 	for i := range c.items {
 		it := &c.items[i]
 		if it.order == nil {
-			continue
-		}
-		if !remote {
-			r.registerItem(lasting, it)
 			continue
 		}
 		permit := r.permit(ctx)
@@ -103,7 +106,9 @@ func (r *run) registerItem(ctx context.Context, it *item) {
 		it.fail(err)
 		return
 	}
-	if err := got.Credential.validate(); err != nil || !got.Credential.Made() {
+	if got.Credential.Equal(it.order.Credential) {
+		got.Credential = it.order.Credential // which was made or checked here
+	} else if err := got.Credential.validate(); err != nil || !got.Credential.Made() {
 		it.fail(fmt.Errorf("device %s: the credential that it has cannot be used: %w", quote(it.device.Name), cmp.Or(err, errors.New("it is empty"))))
 		return
 	}

@@ -3,6 +3,7 @@ package provision
 import (
 	"bytes"
 	"crypto/sha3"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -58,6 +59,20 @@ type Credential struct {
 	// Request is a PKCS#10 request in PEM, for whose key a certificate is to be
 	// made. A credential that was made has none.
 	Request []byte
+
+	leaf *x509.Certificate // the first of Chain, where it is at hand
+}
+
+// Leaf is the device's own certificate, the first of Chain.
+func (c Credential) Leaf() (*x509.Certificate, error) {
+	if c.leaf != nil {
+		return c.leaf, nil
+	}
+	chain, err := certs.ParseCertificates(c.Chain)
+	if err != nil {
+		return nil, err
+	}
+	return chain[0], nil
 }
 
 // TokenCredential is a token as a credential; a zero one gives none.
@@ -97,11 +112,11 @@ func (c Credential) ID() secret.Text {
 	case c.Kind == CredentialToken:
 		return c.Token
 	case c.Kind == CredentialX509:
-		chain, err := certs.ParseCertificates(c.Chain)
+		leaf, err := c.Leaf()
 		if err != nil {
 			return secret.Text{}
 		}
-		return secret.New(certs.CredentialsID(chain[0]))
+		return secret.New(certs.CredentialsID(leaf))
 	case c.ClientID.IsZero():
 		return c.Username
 	case c.Username.IsZero():

@@ -91,7 +91,9 @@ func (o *Onboarder) makeX509(device string, wish Credential) (Credential, error)
 	if err != nil {
 		return Credential{}, fmt.Errorf("device %s: %w", quote(device), err)
 	}
-	return Credential{Kind: CredentialX509, Chain: certs.EncodeCertificates(issued.Chain...), Key: secret.New(string(key))}, nil
+	return Credential{
+		Kind: CredentialX509, Chain: certs.EncodeCertificates(issued.Chain...), Key: secret.New(string(key)), leaf: issued.Chain[0],
+	}, nil
 }
 
 // errNoIssuer: certificates are wanted and there is no CA for them.
@@ -106,5 +108,5 @@ func (o *Onboarder) signRequest(device string, wish Credential, profile certs.De
 	if err != nil {
 		return Credential{}, fmt.Errorf("device %s: sign its request: %w", quote(device), err)
 	}
-	return Credential{Kind: CredentialX509, Chain: certs.EncodeCertificates(chain...)}, nil
+	return Credential{Kind: CredentialX509, Chain: certs.EncodeCertificates(chain...), leaf: chain[0]}, nil
 }

@@ -55,10 +55,11 @@ func importHeadings() []string {
 // (AbstractBulkImportService, DeviceBulkImportService). Of the credentials the
 // importer takes the first that a line has: X.509, then the token, then basic.
 //
-// overview are the records without their secrets, which are gone through first for
-// the columns that are needed, so that a site of tokens has a file of tokens.
-func WriteImport(w io.Writer, overview, records iter.Seq2[Record, error]) error {
-	used, attributes, err := importColumns(overview)
+// shapes tell which columns are needed, so that a site of tokens has a file of
+// tokens: records in which the registrar, the state, the kind of credential and
+// the extras are set, each combination that there is among the records.
+func WriteImport(w io.Writer, shapes, records iter.Seq2[Record, error]) error {
+	used, attributes, err := importColumns(shapes)
 	if err != nil {
 		return fmt.Errorf("write the import file: %w", err)
 	}

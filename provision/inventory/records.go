@@ -184,6 +184,35 @@ func (s *Store) Overview(ctx context.Context) iter.Seq2[provision.Record, error]
 	return s.pages(ctx, func([]stored) error { return nil })
 }
 
+// Shapes gives what the records have in common: a record for each combination of
+// registrar, state, kind of credential and extras that there is, with nothing
+// else in it.
+func (s *Store) Shapes(ctx context.Context) iter.Seq2[provision.Record, error] {
+	return func(yield func(provision.Record, error) bool) {
+		var found []provision.Record
+		err := s.read(ctx, selection{`SELECT DISTINCT registrar, state, credential, extra FROM devices`, nil}, func(rows *sql.Rows) error {
+			var r provision.Record
+			var extra string
+			if err := rows.Scan(&r.Registrar, &r.State, &r.Credential.Kind, &extra); err != nil {
+				return err
+			}
+			var err error
+			r.Extra, err = decodeExtra(extra)
+			found = append(found, r)
+			return err
+		})
+		if err != nil {
+			yield(provision.Record{}, err)
+			return
+		}
+		for _, r := range found {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
 // pages gives every record, a page at a time.
 func (s *Store) pages(ctx context.Context, prepare func([]stored) error) iter.Seq2[provision.Record, error] {
 	return func(yield func(provision.Record, error) bool) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/x509"
 	"database/sql"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
@@ -201,11 +200,7 @@ func (s *Store) hold(ctx context.Context, h holding, r *provision.Record, c *cha
 		return nil
 	}
 	if len(h.credential.Chain) > 0 {
-		block, _ := pem.Decode(h.credential.Chain)
-		if block == nil {
-			return errors.New("its certificate is not in PEM")
-		}
-		leaf, err := x509.ParseCertificate(block.Bytes)
+		leaf, err := h.credential.Leaf()
 		if err != nil {
 			return fmt.Errorf("its certificate: %w", err)
 		}
