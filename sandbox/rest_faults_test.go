@@ -13,9 +13,17 @@ import (
 	"github.com/tbcert/tbcert/sandbox"
 )
 
-// try makes a call and gives its status, or 0 when the connection broke.
-func (w *world) try(t *testing.T, client *http.Client, method, path, body string) (*http.Response, string) {
+// An outcome is what came of a call; the status is 0 when the connection broke.
+type outcome struct {
+	status      int
+	retryAfter  string
+	answer, why string
+}
+
+// try makes a call such as "GET /api/system/info".
+func (w *world) try(t *testing.T, client *http.Client, call, body string) outcome {
 	t.Helper()
+	method, path, _ := strings.Cut(call, " ")
 	request, err := http.NewRequestWithContext(t.Context(), method, "http://"+w.HTTPAddr().String()+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
@@ -23,14 +31,14 @@ func (w *world) try(t *testing.T, client *http.Client, method, path, body string
 	request.Header.Set("X-Authorization", apiKey)
 	response, err := client.Do(request)
 	if err != nil {
-		return nil, err.Error()
+		return outcome{why: err.Error()}
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, 1000))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return response, string(answer)
+	return outcome{status: response.StatusCode, retryAfter: response.Header.Get("Retry-After"), answer: string(answer)}
 }
 
 func TestRESTFaults(t *testing.T) {
@@ -51,16 +59,12 @@ func TestRESTFaults(t *testing.T) {
 		t.Run(fault, func(t *testing.T) {
 			t.Parallel()
 			w := start(t, faulty(t, fault))
-			response, answer := w.try(t, http.DefaultClient, "POST", "/api/device", `{"name":"n"}`)
-			status := 0
-			if response != nil {
-				status = response.StatusCode
+			got := w.try(t, http.DefaultClient, "POST /api/device", `{"name":"n"}`)
+			if got.status != row.status || !strings.Contains(got.answer, row.answer) {
+				t.Errorf("got %+v", got)
 			}
-			if status != row.status || !strings.Contains(answer, row.answer) {
-				t.Errorf("got %d %.200s", status, answer)
-			}
-			if status == 429 && response.Header.Get("Retry-After") != "1" {
-				t.Errorf("Retry-After is %q", response.Header.Get("Retry-After"))
+			if got.status == 429 && got.retryAfter != "1" {
+				t.Errorf("Retry-After is %q", got.retryAfter)
 			}
 			if got := len(w.Devices()) == 3; got != row.happens {
 				t.Errorf("it was done: %v", got)
@@ -79,8 +83,8 @@ func TestStall(t *testing.T) {
 	t.Parallel()
 	w := start(t, faulty(t, "rest-stall=100"))
 	client := &http.Client{Timeout: 100 * time.Millisecond, Transport: &http.Transport{DisableKeepAlives: true}}
-	if response, answer := w.try(t, client, "POST", "/api/device", `{"name":"n"}`); response != nil {
-		t.Errorf("got %s", answer)
+	if got := w.try(t, client, "POST /api/device", `{"name":"n"}`); got.status != 0 {
+		t.Errorf("got %+v", got)
 	}
 	came := w.calling(t, "/api/device", `{"name":"n"}`)
 	waitFor(t, func() bool { return w.Calls()["rest-stall"] == 2 })
@@ -104,8 +108,7 @@ func TestFaultsAreSpread(t *testing.T) {
 	run := func() (statuses []int) {
 		w := start(t, faulty(t, "rest-429=5", "rest-500=10", "rest-503=1"))
 		for range 200 {
-			response, _ := w.try(t, http.DefaultClient, "GET", "/api/system/info", "")
-			statuses = append(statuses, response.StatusCode)
+			statuses = append(statuses, w.try(t, http.DefaultClient, "GET /api/system/info", "").status)
 		}
 		want := map[string]int{"rest-429": 10, "rest-500": 20, "rest-503": 2, "GET /api/system/info": 168}
 		if diff := cmp.Diff(want, w.Calls()); diff != "" {
