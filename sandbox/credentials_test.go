@@ -1,7 +1,10 @@
 package sandbox_test
 
 import (
+	"crypto/sha3"
 	"crypto/tls"
+	"encoding/hex"
+	"strings"
 	"testing"
 	"time"
 
@@ -194,4 +197,87 @@ func TestBasicCredentials(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPairBeforeToken: a user name may be a token, and belong to a pair with a
+// client id. The pair comes first: its wrong password is refused, whoever has the
+// token; another client id is the token's.
+func TestPairBeforeToken(t *testing.T) {
+	t.Parallel()
+	text := secret.New
+	w := start(t, func(c *sandbox.Config) {
+		c.Devices = append(c.Devices,
+			sandbox.Device{Name: "pair", Basic: sandbox.Basic{ClientID: text("c"), Username: text(token), Password: text("canary0p")}})
+	})
+	for _, row := range []struct {
+		client, password, device string
+		code                     byte
+	}{{"c", "canary0p", "pair", 0}, {"c", "canary0x", "", 5}, {"d", "canary0x", "meter-1", 0}} {
+		packet := connect(token)
+		packet.ClientIdentifier = row.client
+		packet.Password, packet.PasswordFlag = []byte(row.password), true
+		p := w.dial(t)
+		p.send(packet)
+		if ack := receive[*paho.ConnackPacket](p); ack.ReturnCode != row.code {
+			t.Errorf("%s: CONNACK %d, want %d", row.client, ack.ReturnCode, row.code)
+		}
+		if row.device != "" {
+			before := len(w.Telemetry(row.device))
+			p.published("v2/t", `{"a":1}`)
+			if len(w.Telemetry(row.device)) != before+1 {
+				t.Errorf("%s: this is not %s", row.client, row.device)
+			}
+		}
+	}
+}
+
+// TestCredentialsOfEveryKind has what is asked for by REST, and refused, and read
+// back as ThingsBoard keeps it.
+func TestCredentialsOfEveryKind(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	api := w.as(apiKey)
+	_, pem := newFactory(t).device("x", false)
+	parsed, err := certs.ParseCertificates(pem)
+	if err != nil {
+		t.Fatal(err)
+	}
+	base64 := strings.NewReplacer("-----BEGIN CERTIFICATE-----", "", "-----END CERTIFICATE-----", "", "\n", "").Replace(string(pem))
+	sum := func(text string) string { h := sha3.Sum256([]byte(text)); return hex.EncodeToString(h[:]) }
+	body := func(name, credentials string) string {
+		return `{"device":{"name":"` + name + `"},"credentials":{` + credentials + `}}`
+	}
+	basic := func(value string) string {
+		return `"credentialsType":"MQTT_BASIC","credentialsId":"not looked at","credentialsValue":` + quoted(value)
+	}
+	for name, row := range map[string]struct{ sent, id, value string }{
+		"token":  {`"credentialsType":"ACCESS_TOKEN","credentialsId":"canary0t"`, "canary0t", ""},
+		"x509":   {`"credentialsType":"X509_CERTIFICATE","credentialsValue":` + quoted(string(pem)), certs.CredentialsID(parsed[0]), base64},
+		"client": {basic(`{\"clientId\":\"c\"}`), sum("c"), `{"clientId":"c","userName":null,"password":null}`},
+		"user":   {basic(`{\"userName\":\"u\",\"password\":\"canary0p\"}`), "u", `{"clientId":null,"userName":"u","password":"canary0p"}`},
+		"both":   {basic(`{\"clientId\":\"c\",\"userName\":\"u\"}`), sum("c|u"), `{"clientId":"c","userName":"u","password":null}`},
+	} {
+		made := w.do(t, "POST", "/api/device-with-credentials", body(name, row.sent))
+		got := w.do(t, "GET", "/api/device/"+idOf(made)+"/credentials", "")
+		value, _ := got["credentialsValue"].(string)
+		if got["credentialsId"] != row.id || value != row.value {
+			t.Errorf("%s: got %v", name, got)
+		}
+		wantError(t, api.call(t, "POST /api/device-with-credentials", body("again", row.sent), 400),
+			refusal{400, 31, "Device credentials are already assigned to another device!"})
+	}
+	for sent, message := range map[string]string{
+		`"credentialsType":"ACCESS_TOKEN","credentialsId":"a\u0007"`: "credentialsId must not contain control characters!",
+		`"credentialsId":"a"`: "Device credentials type should be specified",
+		basic(`{`):            "Invalid credentials body for simple mqtt credentials!",
+		basic(`{}`):           "Both mqtt client id and user name are empty!",
+		basic(`{\"clientId\":\"d\",\"password\":\"p\"}`):                "Password cannot be specified along with client id",
+		basic(`{\"userName\":\"v\",\"password\":\"\\u0007\"}`):          "password must not contain control characters!",
+		`"credentialsType":"LWM2M_CREDENTIALS","credentialsValue":"{}"`: "The sandbox keeps no credentials of type LWM2M_CREDENTIALS",
+	} {
+		wantError(t, api.call(t, "POST /api/device-with-credentials", body("refused", sent), 400), refusal{400, 31, message})
+	}
+	wantError(t, api.call(t, "POST /api/device-with-credentials", `{}`, 400),
+		refusal{400, 31, "Validation error: credentials must not be null, device must not be null"})
+	wantError(t, api.call(t, "GET /api/tenant/devices?deviceName=refused", "", 404), refusal{404, 32, "Requested item wasn't found!"})
 }
