@@ -58,10 +58,19 @@ func (b *Batch) Run(ctx context.Context, source Source, report func(Result)) (Su
 		return summary, err
 	}
 	r := &run{Batch: b, source: source, renderer: renderer, limit: newLimit(b.Jobs)}
-	chunks := make(chan *chunk, 1)
+	planned, chunks := make(chan *chunk, 1), make(chan *chunk, 1)
+	go func() {
+		defer close(planned)
+		r.produce(ctx, planned)
+	}()
 	go func() {
 		defer close(chunks)
-		r.produce(ctx, chunks)
+		for c := range planned {
+			if c.err == nil && !r.DryRun {
+				r.register(ctx, c)
+			}
+			chunks <- c
+		}
 	}()
 	err = r.consume(ctx, chunks, func(result Result) {
 		summary.count(result.Action)
@@ -84,9 +93,9 @@ type run struct {
 	stopped  atomic.Bool // nothing further is to be begun
 }
 
-// produce plans the devices batch by batch, begins to register them, and hands
-// the batches on. A batch that cannot be planned is the last.
-func (r *run) produce(ctx context.Context, chunks chan<- *chunk) {
+// produce plans the devices batch by batch, and hands the batches on to be
+// registered. A batch that cannot be planned is the last.
+func (r *run) produce(ctx context.Context, planned chan<- *chunk) {
 	size := r.Size
 	if size < 1 {
 		size = DefaultSize
@@ -105,10 +114,7 @@ func (r *run) produce(ctx context.Context, chunks chan<- *chunk) {
 			c.items = make([]item, len(tasks))
 			c.err = r.prepare(ctx, c, tasks)
 		}
-		if c.err == nil && !r.DryRun {
-			r.register(ctx, c)
-		}
-		chunks <- c
+		planned <- c
 		if c.err != nil {
 			return
 		}

@@ -18,7 +18,7 @@ type limit = adaptivelimiter.AdaptiveLimiter[any]
 
 // A limit begins at firstLimit, and is looked at again this often.
 const (
-	firstLimit  = 64
+	firstLimit  = 16
 	limitWindow = 250 * time.Millisecond
 )
 
