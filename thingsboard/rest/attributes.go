@@ -3,9 +3,11 @@ package rest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -32,11 +34,12 @@ func (c *Client) SaveAttributes(ctx context.Context, deviceID, scope string, val
 
 // DeleteAttributes deletes attributes of a device.
 func (c *Client) DeleteAttributes(ctx context.Context, deviceID, scope string, keys ...string) error {
-	it := call{
-		method: http.MethodDelete, path: "/api/plugins/telemetry/DEVICE/" + url.PathEscape(deviceID) + "/" + scope,
-		query: url.Values{"keys": {strings.Join(keys, ",")}},
+	query, err := list(keys)
+	if err == nil {
+		path := "/api/plugins/telemetry/DEVICE/" + url.PathEscape(deviceID) + "/" + scope
+		err = c.do(ctx, call{method: http.MethodDelete, path: path, query: query})
 	}
-	if err := c.do(ctx, it); err != nil {
+	if err != nil {
 		return fmt.Errorf("deleting attributes of device %s: %w", deviceID, err)
 	}
 	return nil
@@ -49,28 +52,70 @@ func (c *Client) Attributes(ctx context.Context, deviceID, scope string, keys ..
 		Key   string          `json:"key"`
 		Value json.RawMessage `json:"value"`
 	}
-	it := call{
-		method: http.MethodGet, path: "/api/plugins/telemetry/DEVICE/" + url.PathEscape(deviceID) + "/values/attributes/" + scope,
-		query: url.Values{"keys": {strings.Join(keys, ",")}}, answer: &got,
+	path := "/api/plugins/telemetry/DEVICE/" + url.PathEscape(deviceID) + "/values/attributes/" + scope
+	query, err := list(keys)
+	if err == nil {
+		err = c.do(ctx, call{method: http.MethodGet, path: path, query: query, answer: &got})
 	}
-	if err := c.do(ctx, it); err != nil {
+	if err == nil && got == nil {
+		err = fmt.Errorf("%s: %w: the answer is no list", c.place(path), ErrNotThingsBoard)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("reading attributes of device %s: %w", deviceID, err)
 	}
 	values := make(map[string]json.RawMessage, len(got))
 	for _, attribute := range got {
-		values[attribute.Key] = attribute.Value
+		if slices.Contains(keys, attribute.Key) {
+			values[attribute.Key] = attribute.Value
+		}
 	}
 	return values, nil
 }
 
-// RPC calls a method of a connected device and gives its answer. It is sent once:
-// whether the device did what an unanswered call asked for is not known. patience
-// is how long ThingsBoard waits for the device.
+// list is the parameter that names keys. With none ThingsBoard would take all,
+// and with a comma in one, others.
+func list(keys []string) (url.Values, error) {
+	for _, key := range keys {
+		if key == "" || strings.Contains(key, ",") {
+			return nil, fmt.Errorf("the key %q cannot be asked for", key)
+		}
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("no key is named")
+	}
+	return url.Values{"keys": {strings.Join(keys, ",")}}, nil
+}
+
+const (
+	// leastPatience is how long ThingsBoard waits for a device at least
+	// (server.rest.server_side_rpc.min_timeout).
+	leastPatience = 5 * time.Second
+	// rpcSlack is how much longer its answer is waited for.
+	rpcSlack = 10 * time.Second
+)
+
+// noReply reads the answers without a body of AbstractRpcController.
+func noReply(status int) error {
+	switch status {
+	case http.StatusGatewayTimeout, http.StatusRequestTimeout, http.StatusConflict:
+		return ErrNoReply
+	case http.StatusNotAcceptable:
+		return errors.New("the device answers with something that is not JSON")
+	default:
+		return nil
+	}
+}
+
+// RPC calls a method of a connected device and gives its answer, nil when that is
+// empty. It is sent once: whether the device did what an unanswered call asked
+// for is not known. patience is how long ThingsBoard waits for the device.
+// [ErrNoReply] is in the error's chain when that was in vain.
 func (c *Client) RPC(ctx context.Context, deviceID, method string, params any, patience time.Duration, hidden ...string) (json.RawMessage, error) { //nolint:revive // what ThingsBoard asks for, and what is secret in it
 	var got json.RawMessage
 	it := call{
 		method: http.MethodPost, path: "/api/rpc/twoway/" + url.PathEscape(deviceID), answer: &got, once: true, secrets: hidden,
-		body: map[string]any{"method": method, "params": params, "timeout": patience.Milliseconds()},
+		body:     map[string]any{"method": method, "params": params, "timeout": patience.Milliseconds()},
+		patience: max(patience, leastPatience) + rpcSlack, told: noReply,
 	}
 	if err := c.do(ctx, it); err != nil {
 		return nil, fmt.Errorf("calling %q of device %s: %w", method, deviceID, err)

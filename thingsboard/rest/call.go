@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
 const (
@@ -30,6 +31,9 @@ type call struct {
 	answer  any        // from JSON; nil for none
 	once    bool       // done twice it would be done twice: a creation
 	secrets []string   // that the call holds, to keep out of errors
+
+	patience time.Duration          // that it needs at least, whatever the client's
+	told     func(status int) error // what a refusal without a word says, if anything
 }
 
 // An answer is what came back.
@@ -44,7 +48,8 @@ type answer struct {
 func (c *Client) do(ctx context.Context, it call) error {
 	stale, renewed := "", false
 	asked := errors.New("waiting as ThingsBoard asked another call")
-	for tries := 0; ; tries++ {
+	progress := c.gate.passed()
+	for tries, all := 0, 0; ; tries, all = tries+1, all+1 {
 		if err := c.waitForGate(ctx); err != nil {
 			return fmt.Errorf("%w: %w", asked, err)
 		}
@@ -62,12 +67,15 @@ func (c *Client) do(ctx context.Context, it call) error {
 		case errors.Is(err, ErrUnauthorized) && authorization != "" && !renewed && c.config.APIKey.IsZero():
 			stale, renewed = authorization, true
 			continue
-		case ctx.Err() != nil, tries+1 >= c.tries():
+		case ctx.Err() != nil, tries+1 >= c.tries(), all >= mostTries:
 			return err
 		}
 		v := c.judge(tried, err)
 		if v == giveUp {
 			return err
+		}
+		if now := c.gate.passed(); v == held && now != progress { // others got through: it is this call's turn in time
+			progress, tries = now, -1
 		}
 		asked = err
 		if waiting := c.pauseBefore(ctx, v, tries); waiting != nil {
@@ -83,16 +91,21 @@ func (c *Client) send(ctx context.Context, it call, authorization string) error 
 	if err != nil {
 		return err
 	}
+	c.hold(got)
 	secrets := append(c.secrets(authorization), it.secrets...)
 	switch {
 	case got.status >= 300 && got.status < 400:
 		return c.redirected(place, got.header.Get("Location"))
 	case got.status >= 400:
-		return c.failed(it.method, place, got, secrets)
-	case it.answer == nil:
+		return c.failed(it, place, got, secrets)
+	case len(got.body) == 0 && (it.answer == nil || it.told != nil):
 		return nil
 	}
-	if err := json.Unmarshal(got.body, it.answer); err != nil {
+	into := it.answer
+	if into == nil {
+		into = new(json.RawMessage) // whatever it is, but no web page
+	}
+	if err := json.Unmarshal(got.body, into); err != nil {
 		return fmt.Errorf("%s %s: %w: it answers %d with %s; see that the URL is ThingsBoard's, with the path it is served under",
 			it.method, place, ErrNotThingsBoard, got.status, describe(got))
 	}
@@ -102,6 +115,10 @@ func (c *Client) send(ctx context.Context, it call, authorization string) error 
 // exchange sends the request and reads at most maxAnswer bytes of the answer.
 func (c *Client) exchange(ctx context.Context, it call, authorization string) (answer, error) {
 	place := c.place(it.path)
+	patience := max(c.config.Timeout, it.patience)
+	caller := ctx
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, &slowError{patience})
+	defer cancel()
 	request, err := c.request(ctx, it, authorization)
 	if err != nil {
 		return answer{}, fmt.Errorf("%s %s: the request cannot be made", it.method, place) // err may quote the query
@@ -110,12 +127,12 @@ func (c *Client) exchange(ctx context.Context, it call, authorization string) (a
 	c.counters.calls.Add(1)
 	response, err := c.http.Do(request)
 	if err != nil {
-		return answer{}, unreachable(place, err, secrets)
+		return answer{}, unreachable(place, timedOut(caller, ctx, err), secrets)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	if err != nil {
-		return answer{}, unreachable(place, err, secrets)
+		return answer{}, unreachable(place, timedOut(caller, ctx, err), secrets)
 	}
 	if len(body) > maxAnswer {
 		return answer{}, fmt.Errorf("%s %s: %w: more than %d bytes; see that the URL is ThingsBoard's", it.method, place, ErrTooLarge, maxAnswer)
@@ -180,23 +197,31 @@ func (c *Client) redirected(place, location string) error {
 // failed is the error for a status of 400 or more. Only what has ThingsBoard's
 // error code counts as ThingsBoard's word: a proxy's 404 says nothing about a
 // device.
-func (c *Client) failed(method, place string, got answer, secrets []string) error {
+func (c *Client) failed(it call, place string, got answer, secrets []string) error {
 	var told struct {
 		Message   string `json:"message"`
 		ErrorCode int    `json:"errorCode"`
 	}
 	err := json.Unmarshal(got.body, &told)
 	isOurs := err == nil && told.ErrorCode != 0
+	if it.told != nil && len(got.body) == 0 {
+		if err := it.told(got.status); err != nil {
+			return fmt.Errorf("%s %s: %w", it.method, place, err)
+		}
+	}
 	switch {
 	case isOurs, got.status == http.StatusTooManyRequests:
 		message := clean(told.Message, secrets)
-		return &Error{Method: method, URL: place, Status: got.status, Code: told.ErrorCode, Message: message, kind: classify(got.status, told.ErrorCode, told.Message), asked: c.asked(got.header)}
+		return &Error{
+			Method: it.method, URL: place, Status: got.status, Code: told.ErrorCode, Message: message,
+			kind: classify(got.status, told.ErrorCode, told.Message), held: c.asked(got) > 0,
+		}
 	case got.status == http.StatusBadGateway, got.status == http.StatusServiceUnavailable, got.status == http.StatusGatewayTimeout:
-		text := fmt.Sprintf("%s %s: a proxy answers %d %s: ThingsBoard behind it is down or still starting", method, place, got.status, http.StatusText(got.status))
-		return &unavailableError{text: text, status: got.status, asked: c.asked(got.header)}
+		text := fmt.Sprintf("%s %s: a proxy answers %d %s: ThingsBoard behind it is down or still starting", it.method, place, got.status, http.StatusText(got.status))
+		return &unavailableError{text: text, held: c.asked(got) > 0}
 	default:
 		return fmt.Errorf("%s %s: %w: it answers %s with %s; see that the URL is ThingsBoard's, with the path it is served under",
-			method, place, ErrNotThingsBoard, strings.TrimSpace(strconv.Itoa(got.status)+" "+http.StatusText(got.status)), describe(got))
+			it.method, place, ErrNotThingsBoard, strings.TrimSpace(strconv.Itoa(got.status)+" "+http.StatusText(got.status)), describe(got))
 	}
 }
 

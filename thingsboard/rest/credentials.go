@@ -104,7 +104,7 @@ func (c Credentials) secrets() []string {
 
 // credentials checks an answer.
 func (j credentialsJSON) credentials(deviceID string) (Credentials, error) {
-	if j.CredentialsType == "" || j.DeviceID == nil || j.DeviceID.ID != deviceID || j.ID == nil {
+	if j.CredentialsType == "" || j.DeviceID == nil || j.DeviceID.ID != deviceID || j.ID == nil || !isID(j.ID.ID) {
 		return Credentials{}, fmt.Errorf("%w: the answer is not the credentials of device %s", ErrNotThingsBoard, deviceID)
 	}
 	return Credentials{
@@ -137,7 +137,12 @@ func (c *Client) SetCredentials(ctx context.Context, credentials Credentials) (C
 	err := c.do(ctx, it)
 	if err == nil {
 		var set Credentials
-		if set, err = got.credentials(credentials.DeviceID); err == nil {
+		set, err = got.credentials(credentials.DeviceID)
+		switch {
+		case err != nil:
+		case set.Type != credentials.Type, set.Type == TypeAccessToken && set.CredentialsID.Reveal() != credentials.CredentialsID.Reveal():
+			err = fmt.Errorf("POST %s: %w: the answer is not the credential that was to be set", c.place(it.path), ErrNotThingsBoard)
+		default:
 			return set, nil
 		}
 	}

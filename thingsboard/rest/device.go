@@ -27,6 +27,15 @@ type entityID struct {
 	EntityType string `json:"entityType,omitempty"`
 }
 
+// isID reports whether an id that was answered can be put into a path: it is a
+// UUID, and should another version have others, nothing that leads elsewhere.
+func isID(id string) bool {
+	const longest = 64
+	return id != "" && len(id) <= longest && !strings.ContainsFunc(id, func(r rune) bool {
+		return r != '-' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+	})
+}
+
 // noID is how ThingsBoard writes that there is none (EntityId.NULL_UUID).
 const noID = "13814000-1dd2-11b2-8080-808080808080"
 
@@ -44,6 +53,17 @@ type additionalInfo struct {
 	Description string `json:"description,omitempty"`
 }
 
+// UnmarshalJSON takes what is as it should be, and no offense at the rest: it is
+// what users and other programs put there.
+func (a *additionalInfo) UnmarshalJSON(data []byte) error {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(data, &fields) == nil {
+		_ = json.Unmarshal(fields["gateway"], &a.Gateway)
+		_ = json.Unmarshal(fields["description"], &a.Description)
+	}
+	return nil
+}
+
 // toJSON is a device to be created.
 func (d Device) toJSON() deviceJSON {
 	out := deviceJSON{Name: d.Name, Label: d.Label, Type: d.Type}
@@ -59,7 +79,7 @@ func (d Device) toJSON() deviceJSON {
 // device checks an answer: JSON that lacks what a device has is not from
 // ThingsBoard.
 func (d deviceJSON) device(name string) (Device, error) {
-	if d.ID == nil || d.ID.ID == "" || d.Name != name {
+	if d.ID == nil || !isID(d.ID.ID) || d.Name != name {
 		return Device{}, fmt.Errorf("%w: the answer is not the device %q", ErrNotThingsBoard, name)
 	}
 	return d.any(), nil
@@ -136,36 +156,17 @@ func (c *Client) DeleteDevice(ctx context.Context, deviceID string) error {
 	return nil
 }
 
-// SetDeviceProfile moves a device to another profile; all else of it stays.
-func (c *Client) SetDeviceProfile(ctx context.Context, deviceID, profileID string) error {
-	path := "/api/device/" + url.PathEscape(deviceID)
-	var device map[string]json.RawMessage
-	if err := c.do(ctx, call{method: http.MethodGet, path: path, answer: &device}); err != nil {
-		return fmt.Errorf("reading the device %s: %w", deviceID, err)
-	}
-	profile, err := json.Marshal(entityID{ID: profileID, EntityType: "DEVICE_PROFILE"})
-	if err != nil {
-		return fmt.Errorf("changing the profile of device %s: %w", deviceID, err)
-	}
-	device["deviceProfileId"] = profile
-	delete(device, "type") // it is the old profile's name
-	if err := c.do(ctx, call{method: http.MethodPost, path: "/api/device", body: device}); err != nil {
-		return fmt.Errorf("changing the profile of device %s: %w", deviceID, err)
-	}
-	return nil
-}
-
-// Devices gives the tenant's devices, page by page; an error is the last thing it
-// gives. Pages that repeat or do not end are an error.
+// Devices gives each of the tenant's devices once, page by page; an error is the
+// last thing it gives. Pages that repeat or do not end are an error.
 func (c *Client) Devices(ctx context.Context) iter.Seq2[Device, error] {
 	return func(yield func(Device, error) bool) {
 		order := url.Values{"sortProperty": {"name"}, "sortOrder": {"ASC"}}
-		err := c.pages(ctx, "/api/tenant/devices", order, func(data json.RawMessage) (string, bool, error) {
+		err := c.pages(ctx, "/api/tenant/devices", order, func(id string, data json.RawMessage) (bool, error) {
 			var got deviceJSON
-			if err := json.Unmarshal(data, &got); err != nil || got.ID == nil {
-				return "", false, fmt.Errorf("%w: an element of the page is no device", ErrNotThingsBoard)
+			if err := json.Unmarshal(data, &got); err != nil || got.Name == "" {
+				return false, fmt.Errorf("%w: the element %s of the page is no device", ErrNotThingsBoard, id)
 			}
-			return got.ID.ID, yield(got.any(), nil), nil
+			return yield(got.any(), nil), nil
 		})
 		if err != nil {
 			yield(Device{}, fmt.Errorf("listing the devices: %w", err))

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 	"unicode"
 )
 
@@ -28,6 +27,10 @@ var (
 	ErrTooMany = errors.New("too many requests")
 	// ErrNoLogin: the client was given neither a user and a password nor an API key.
 	ErrNoLogin = errors.New("there is no login for ThingsBoard")
+	// ErrConflict: someone else changed the same thing at the same time.
+	ErrConflict = errors.New("it was changed by someone else meanwhile")
+	// ErrNoReply: the device that was called is not connected, or did not answer.
+	ErrNoReply = errors.New("the device is not connected, or does not answer")
 	// ErrNotThingsBoard: what answers does not answer as ThingsBoard does.
 	ErrNotThingsBoard = errors.New("this is not ThingsBoard's REST API")
 	// ErrRedirect: the answer sends to another address.
@@ -49,8 +52,8 @@ type Error struct {
 	// Message is ThingsBoard's, in one line, with the client's secrets taken out.
 	Message string
 
-	kind  error
-	asked time.Duration // to wait before the next call; 0 is not at all
+	kind error
+	held bool // it said when to come again
 }
 
 // Error is the answer in one line.
@@ -78,6 +81,7 @@ const (
 	messageTaken        = "already assigned to another device"
 	messageTakenAtOnce  = "credentials are already registered"
 	codeNotFound        = 32 // ITEM_NOT_FOUND
+	codeVersionConflict = 35 // VERSION_CONFLICT: from 4.0 devices and profiles have versions
 	codeEntitiesLimit   = 41 // ENTITIES_LIMIT_EXCEEDED
 	longestErrorMessage = 300
 )
@@ -95,6 +99,8 @@ func classify(status, code int, message string) error {
 		return ErrNotFound
 	case status == http.StatusTooManyRequests:
 		return ErrTooMany
+	case status == http.StatusConflict && code == codeVersionConflict:
+		return ErrConflict
 	case status != http.StatusBadRequest:
 		return nil
 	case strings.Contains(message, messageExists):

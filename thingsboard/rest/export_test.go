@@ -3,4 +3,4 @@ package rest
 import "time"
 
 // Timeout is how long a whole request of this client may take.
-func (c *Client) Timeout() time.Duration { return c.http.Timeout }
+func (c *Client) Timeout() time.Duration { return c.config.Timeout }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tbcert/tbcert/certs/secret"
@@ -21,6 +22,9 @@ type logins struct {
 	refresh secret.Text
 	expires time.Time // by the client's own clock; zero when the token does not say
 	refused error     // ThingsBoard's no, which asking again would not change
+
+	failures atomic.Int64 // renewals that failed
+	failure  error        // the last of them
 }
 
 func newLogins() *logins {
@@ -56,6 +60,7 @@ func (c *Client) authorize(ctx context.Context, stale string) (string, error) {
 		return "", fmt.Errorf("%s: %w: a user and a password are needed, or an API key", c.place(""), ErrNoLogin)
 	}
 	l := c.logins
+	seen := l.failures.Load()
 	select {
 	case <-l.turn:
 		defer func() { l.turn <- struct{}{} }()
@@ -69,7 +74,17 @@ func (c *Client) authorize(ctx context.Context, stale string) (string, error) {
 	if !l.token.IsZero() && header != stale && (l.expires.IsZero() || c.config.Now().Before(l.expires)) {
 		return header, nil
 	}
+	if l.failures.Load() != seen {
+		return "", l.failure // of the one before, while this one waited: all of them trying in turn would take long
+	}
+	if err := c.waitForGate(ctx); err != nil {
+		return "", err
+	}
 	if err := c.renew(ctx); err != nil {
+		if ctx.Err() == nil {
+			l.failure = err
+			l.failures.Add(1)
+		}
 		return "", err
 	}
 	return "Bearer " + l.token.Reveal(), nil
@@ -85,6 +100,10 @@ func (c *Client) renew(ctx context.Context) error {
 			path: "/api/auth/token", body: map[string]string{"refreshToken": refresh.Reveal()}, secrets: []string{refresh.Reveal()},
 		})
 		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		if c.judge(call{}, err) == held { // ThingsBoard wants no call now, of this kind or another
+			l.refresh = refresh
 			return err
 		}
 	}

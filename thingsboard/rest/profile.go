@@ -1,8 +1,10 @@
 package rest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -61,18 +63,17 @@ type provisionJSON struct {
 // [ErrNotFound] is in the error's chain when there is none.
 func (c *Client) FindProfile(ctx context.Context, name string) (Profile, error) {
 	id := ""
-	err := c.pages(ctx, "/api/deviceProfileInfos", url.Values{"textSearch": {name}}, func(data json.RawMessage) (string, bool, error) {
+	err := c.pages(ctx, "/api/deviceProfileInfos", url.Values{"textSearch": {name}}, func(found string, data json.RawMessage) (bool, error) {
 		var info struct {
-			ID   entityID `json:"id"`
-			Name string   `json:"name"`
+			Name string `json:"name"`
 		}
-		if err := json.Unmarshal(data, &info); err != nil || info.ID.ID == "" {
-			return "", false, fmt.Errorf("%w: an element of the page is no device profile", ErrNotThingsBoard)
+		if err := json.Unmarshal(data, &info); err != nil || info.Name == "" {
+			return false, fmt.Errorf("%w: the element %s of the page is no device profile", ErrNotThingsBoard, found)
 		}
 		if info.Name == name {
-			id = info.ID.ID
+			id = found
 		}
-		return info.ID.ID, id == "", nil
+		return id == "", nil
 	})
 	if err == nil && id == "" {
 		err = ErrNotFound
@@ -88,7 +89,14 @@ func (c *Client) readProfile(ctx context.Context, id string) (Profile, error) {
 	if err := c.do(ctx, call{method: http.MethodGet, path: "/api/deviceProfile/" + url.PathEscape(id), answer: &raw}); err != nil {
 		return Profile{}, fmt.Errorf("reading the device profile %s: %w", id, err)
 	}
-	return parseProfile(raw)
+	profile, err := parseProfile(raw)
+	if err == nil && profile.ID != id {
+		err = fmt.Errorf("%w: the answer is another one", ErrNotThingsBoard)
+	}
+	if err != nil {
+		return Profile{}, fmt.Errorf("reading the device profile %s: %w", id, err)
+	}
+	return profile, nil
 }
 
 func parseProfile(raw map[string]json.RawMessage) (Profile, error) {
@@ -97,7 +105,7 @@ func parseProfile(raw map[string]json.RawMessage) (Profile, error) {
 		return Profile{}, err
 	}
 	var got profileJSON
-	if err := json.Unmarshal(data, &got); err != nil || got.ID == nil || got.ID.ID == "" || got.Name == "" {
+	if err := json.Unmarshal(data, &got); err != nil || got.ID == nil || !isID(got.ID.ID) || got.Name == "" {
 		return Profile{}, fmt.Errorf("%w: the answer is no device profile", ErrNotThingsBoard)
 	}
 	configuration := got.ProfileData.ProvisionConfiguration
@@ -130,11 +138,20 @@ func (c *Client) CreateProfile(ctx context.Context, profile Profile) (Profile, e
 // UpdateProfile changes how devices are provisioned by a profile that was read;
 // all else of it stays.
 func (c *Client) UpdateProfile(ctx context.Context, profile Profile) (Profile, error) {
-	saved, err := c.saveProfile(ctx, profile, false)
-	if err != nil {
-		return Profile{}, fmt.Errorf("changing the device profile %q: %w", profile.Name, err)
+	for tries := 1; ; tries++ {
+		saved, err := c.saveProfile(ctx, profile, false)
+		if errors.Is(err, ErrConflict) && tries < conflictTries {
+			var now Profile
+			if now, err = c.readProfile(ctx, profile.ID); err == nil {
+				profile.raw = now.raw
+				continue
+			}
+		}
+		if err != nil {
+			return Profile{}, fmt.Errorf("changing the device profile %q: %w", profile.Name, err)
+		}
+		return saved, nil
 	}
-	return saved, nil
 }
 
 func (c *Client) saveProfile(ctx context.Context, profile Profile, once bool) (Profile, error) {
@@ -147,12 +164,16 @@ func (c *Client) saveProfile(ctx context.Context, profile Profile, once bool) (P
 	if err := c.do(ctx, it); err != nil {
 		return Profile{}, err
 	}
-	return parseProfile(raw)
+	saved, err := parseProfile(raw)
+	if err == nil && (saved.Name != profile.Name || profile.ID != "" && saved.ID != profile.ID) {
+		err = fmt.Errorf("%w: the answer is another device profile", ErrNotThingsBoard)
+	}
+	return saved, err
 }
 
 // toJSON is the profile as it was read, with its provisioning replaced.
 func (p Profile) toJSON() (map[string]json.RawMessage, error) {
-	configuration := provisionJSON{Type: p.Strategy, ProvisionDeviceSecret: p.Secret.Reveal()}
+	configuration := provisionJSON{Type: cmp.Or(p.Strategy, StrategyDisabled), ProvisionDeviceSecret: p.Secret.Reveal()}
 	if p.Chain != nil {
 		configuration = provisionJSON{
 			Type: StrategyChain, ProvisionDeviceSecret: string(p.Chain.Certificate), Pattern: p.Chain.Pattern, AllowCreate: p.Chain.AllowCreate,

@@ -19,6 +19,11 @@ const (
 	// A call that may be made again is made this often at most, and this often
 	// before anything was ever heard of ThingsBoard.
 	defaultTries, firstTries = 10, 4
+	// While ThingsBoard throttles and still lets other calls through, a call is
+	// made this often at most.
+	mostTries = 200
+	// A pause that is made longer while it lasts is waited for this often.
+	mostPauses = 10
 
 	// The pause before that doubles, within bounds; one that ThingsBoard asks for
 	// is kept, within bounds.
@@ -32,18 +37,19 @@ type Stats struct {
 	Retries   int64 // of them, those sent again
 	Throttled int64 // answers that asked to wait
 	Logins    int64
+	Waited    time.Duration // before calls that were held back or made again, of all callers together
 }
 
 // counters are Stats in the making.
 type counters struct {
-	calls, retries, throttled, logins atomic.Int64
+	calls, retries, throttled, logins, waited atomic.Int64
 }
 
 // Stats gives what the client did so far.
 func (c *Client) Stats() Stats {
 	return Stats{
 		Calls: c.counters.calls.Load(), Retries: c.counters.retries.Load(),
-		Throttled: c.counters.throttled.Load(), Logins: c.counters.logins.Load(),
+		Throttled: c.counters.throttled.Load(), Logins: c.counters.logins.Load(), Waited: time.Duration(c.counters.waited.Load()),
 	}
 }
 
@@ -53,6 +59,7 @@ type gate struct {
 	mu    sync.Mutex
 	until time.Time
 	level int // pauses in a row that ThingsBoard did not name the length of
+	count int // of calls that were answered
 }
 
 // shut holds all calls back for as long as ThingsBoard asked, or longer each
@@ -85,6 +92,14 @@ func (g *gate) pass() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.level = 0
+	g.count++
+}
+
+// passed is how many calls were answered so far.
+func (g *gate) passed() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.count
 }
 
 // backoff is the pause after a number of failures in a row.
@@ -105,27 +120,52 @@ func jitter(pause time.Duration) time.Duration {
 
 // waitForGate waits until calls are let through.
 func (c *Client) waitForGate(ctx context.Context) error {
-	left := c.gate.left(c.config.Now())
-	if left <= 0 {
-		return nil
+	for range mostPauses {
+		left := c.gate.left(c.config.Now())
+		if left <= 0 {
+			return nil
+		}
+		if err := c.wait(ctx, jitter(left)); err != nil {
+			return err
+		}
 	}
-	return c.config.Wait(ctx, jitter(left))
+	return nil
+}
+
+// wait waits, and counts that.
+func (c *Client) wait(ctx context.Context, pause time.Duration) error {
+	c.counters.waited.Add(int64(pause))
+	return c.config.Wait(ctx, pause)
+}
+
+// hold shuts the gate when an answer asks to wait. It is done before anything
+// else, so that the callers behind this one see it.
+func (c *Client) hold(got answer) {
+	asked := c.asked(got)
+	if asked == 0 && got.status != http.StatusTooManyRequests {
+		return
+	}
+	c.counters.throttled.Add(1)
+	c.gate.shut(c.config.Now(), asked)
 }
 
 // An unavailableError is the answer of a proxy, or of ThingsBoard, that it does
 // not work now.
 type unavailableError struct {
-	text   string
-	status int
-	asked  time.Duration // to wait; 0 is not at all
+	text string
+	held bool // it said when to come again
 }
 
 func (e *unavailableError) Error() string { return e.text }
 func (e *unavailableError) Unwrap() error { return ErrUnavailable }
 
-// asked is how long an answer asks to wait; 0 when it does not say.
-func (c *Client) asked(header http.Header) time.Duration {
-	value := header.Get("Retry-After")
+// asked is how long an answer asks to wait; 0 when it does not. ThingsBoard does
+// not say how long (ThingsboardErrorResponseHandler), proxies may.
+func (c *Client) asked(got answer) time.Duration {
+	if got.status != http.StatusTooManyRequests && got.status < http.StatusInternalServerError {
+		return 0
+	}
+	value := got.header.Get("Retry-After")
 	if seconds, err := strconv.Atoi(value); err == nil && seconds > 0 {
 		return min(time.Duration(seconds), longestAsked/time.Second) * time.Second
 	}
@@ -172,17 +212,11 @@ func (c *Client) judge(it call, err error) verdict {
 	var refused *Error
 	var down *unavailableError
 	switch {
-	case errors.As(err, &refused) && errors.Is(err, ErrTooMany):
-		c.counters.throttled.Add(1)
-		c.gate.shut(c.config.Now(), refused.asked)
+	case errors.Is(err, ErrTooMany):
 		return held
-	case errors.As(err, &down):
-		if down.asked > 0 {
-			c.counters.throttled.Add(1)
-			c.gate.shut(c.config.Now(), down.asked)
-		}
-		return it.repeat(again)
-	case refused != nil && refused.Status >= http.StatusInternalServerError:
+	case errors.As(err, &down) && down.held, errors.As(err, &refused) && refused.held:
+		return it.repeat(held)
+	case down != nil, refused != nil && refused.Status >= http.StatusInternalServerError:
 		return it.repeat(again)
 	case refused != nil || !isBroken(err):
 		return giveUp
@@ -224,5 +258,5 @@ func (c *Client) pauseBefore(ctx context.Context, v verdict, tries int) error {
 	if v == held {
 		return nil // the gate is shut
 	}
-	return c.config.Wait(ctx, jitter(backoff(tries)))
+	return c.wait(ctx, jitter(backoff(tries)))
 }

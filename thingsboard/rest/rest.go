@@ -9,6 +9,7 @@
 package rest
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -32,8 +33,8 @@ type Config struct {
 	// certificate is of the site's own CA. They are not used when HTTP is given.
 	Roots []*x509.Certificate
 
-	// HTTP makes the requests; nil is a client that uses no proxy and gives up
-	// after 30 s. Its CheckRedirect is not used.
+	// HTTP makes the requests; nil is a client that uses no proxy. Its
+	// CheckRedirect is not used, and its Timeout only when there is none here.
 	HTTP *http.Client
 
 	// Username and Password are a tenant administrator's. An APIKey is used
@@ -41,7 +42,7 @@ type Config struct {
 	Username         string
 	Password, APIKey secret.Text
 
-	// Timeout bounds each request, when HTTP is not given; 0 is DefaultTimeout.
+	// Timeout bounds each request; 0 is DefaultTimeout.
 	Timeout time.Duration
 	// Concurrency is how many calls are made at once at most, so that as many
 	// connections are kept open between them; 0 is 32.
@@ -76,9 +77,11 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if config.Tries == 0 {
-		config.Tries = defaultTries
+	config.Tries = cmp.Or(config.Tries, defaultTries)
+	if config.Timeout == 0 && config.HTTP != nil {
+		config.Timeout = config.HTTP.Timeout
 	}
+	config.Timeout = cmp.Or(config.Timeout, DefaultTimeout)
 	if config.Now == nil {
 		config.Now = time.Now
 	}

@@ -34,10 +34,10 @@ const (
 // httpClient is the configured client, or one of our own, and follows no
 // redirect.
 func httpClient(config Config) *http.Client {
-	client := &http.Client{Timeout: cmp.Or(config.Timeout, DefaultTimeout)}
+	client := &http.Client{}
 	if config.HTTP != nil {
-		copied := *config.HTTP
-		client = &copied
+		*client = *config.HTTP
+		client.Timeout = 0 // each call has its own
 	} else {
 		client.Transport = transport(config)
 	}
@@ -87,6 +87,24 @@ type reachError struct {
 func (e *reachError) Error() string { return e.text }
 func (e *reachError) Unwrap() error { return e.cause }
 
+// A slowError is that of a request that took longer than it may.
+type slowError struct{ patience time.Duration }
+
+func (e *slowError) Error() string { return fmt.Sprintf("it takes longer than %s", e.patience) }
+
+// Timeout and Temporary make it a net.Error.
+func (*slowError) Timeout() bool   { return true }
+func (*slowError) Temporary() bool { return true }
+
+// timedOut is err, or the reason for it when a request's own time was up and its
+// caller's is not.
+func timedOut(caller, request context.Context, err error) error {
+	if caller.Err() == nil && request.Err() != nil {
+		return context.Cause(request)
+	}
+	return err
+}
+
 // unreachable is the error of a request to place that got no answer.
 func unreachable(place string, err error, secrets []string) error {
 	var wrapped *url.Error
@@ -103,17 +121,20 @@ func unreachable(place string, err error, secrets []string) error {
 // mayPass reports whether a failure to talk is one that comes and goes. Names
 // and certificates that are wrong stay so.
 func mayPass(err error) bool {
+	var name *net.DNSError
 	var timeout net.Error
+	var op *net.OpError
 	switch {
 	case errors.Is(err, context.Canceled):
 		return false
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
-		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNABORTED):
+	case errors.As(err, &name):
+		return !name.IsNotFound
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &timeout) && timeout.Timeout():
 		return true
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case errors.As(err, &op) && (op.Op == "dial" || op.Op == "read" || op.Op == "write"): // refused, reset, no route: each system has its own numbers
 		return true
-	default:
-		return strings.Contains(err.Error(), "server closed idle connection") // net/http's errServerClosedIdle, which has no name
+	default: // those of net/http have no names
+		return strings.Contains(err.Error(), "server closed idle connection") || strings.HasPrefix(err.Error(), "http2:") || strings.HasPrefix(err.Error(), "stream error:")
 	}
 }
 
