@@ -123,6 +123,39 @@ func TestGateIsShared(t *testing.T) {
 	}
 }
 
+// TestGateBurst: callers that are refused at the same moment are one reason to
+// wait, not one each.
+func TestGateBurst(t *testing.T) {
+	t.Parallel()
+	const callers = 8
+	var refused, waiting sync.WaitGroup
+	refused.Add(callers)
+	waiting.Add(callers)
+	f := &flaky{times: callers, bad: func(w http.ResponseWriter, r *http.Request) {
+		refused.Done()
+		refused.Wait()
+		ours(429, 33)(w, r)
+	}}
+	clock := &stopwatch{}
+	client := newClient(t, rest.Config{URL: serve(t, f), APIKey: secret.New(apiKey), Now: clock.now, Wait: func(ctx context.Context, pause time.Duration) error {
+		if pause > 400*time.Millisecond {
+			t.Errorf("waits %s", pause)
+		}
+		waiting.Done()
+		waiting.Wait()
+		return clock.wait(ctx, time.Second)
+	}})
+	var group sync.WaitGroup
+	for range callers {
+		group.Go(func() {
+			if err := reads(t.Context(), client); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+}
+
 // TestGateLetsAllThrough: a tenant's limit is far below what all callers want,
 // and ThingsBoard does not say when to come again: each gets its turn, however
 // often that takes.

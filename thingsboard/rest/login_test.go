@@ -3,8 +3,10 @@ package rest_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -234,4 +236,109 @@ func TestLoginWaits(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
+}
+
+// TestLoginThrottled: when ThingsBoard wants no calls, a refresh that it refused is
+// not followed by a login at once, and is made again.
+func TestLoginThrottled(t *testing.T) {
+	t.Parallel()
+	first, second := jwt(time.Hour), jwt(2*time.Hour)
+	busy := refusal(refresh("canary-r1", ""), 429, 33, "Too many requests")
+	busy.header = map[string]string{"Retry-After": "7"}
+	f := thingsBoard(t,
+		login(pair(first, "canary-r1")), info("Bearer "+first),
+		busy, refresh("canary-r1", pair(second, "canary-r2")), info("Bearer "+second),
+	)
+	clock := &stopwatch{}
+	client := newClient(t, rest.Config{URL: f.url, Username: user, Password: secret.New(password), Now: clock.now, Wait: clock.wait})
+	ask(t, client)
+	_ = clock.wait(t.Context(), time.Hour)
+	ask(t, client)
+	if !clock.waited(time.Hour, 7*time.Second) {
+		t.Error(clock.waits)
+	}
+	if stats := client.Stats(); stats.Logins != 3 || stats.Calls != 5 || stats.Throttled != 1 || stats.Retries != 1 {
+		t.Errorf("%+v", stats)
+	}
+}
+
+// TestLoginFailsTogether: callers that wait for a login that fails have failed,
+// and do not try it one after another.
+func TestLoginFailsTogether(t *testing.T) {
+	t.Parallel()
+	const callers = 16
+	var logins atomic.Int64
+	arrived, release := make(chan struct{}), make(chan struct{})
+	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/api/auth/login" {
+			good(w, r)
+			return
+		}
+		if logins.Add(1) == 1 {
+			close(arrived)
+			<-release
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		_, _ = w.Write([]byte(pair(jwt(time.Hour), "canary-r")))
+	}))
+	waiting := make(chan struct{}, callers)
+	client := newClient(t, rest.Config{URL: url, Username: user, Password: secret.New(password), Wait: func(ctx context.Context, _ time.Duration) error {
+		waiting <- struct{}{}
+		return ctx.Err()
+	}})
+	var group sync.WaitGroup
+	var begun atomic.Int64
+	for range callers {
+		group.Go(func() {
+			begun.Add(1)
+			ask(t, client)
+		})
+	}
+	<-arrived
+	for begun.Load() < callers { // then they are at the login, or about to be
+		runtime.Gosched()
+	}
+	close(release)
+	group.Wait()
+	if n := logins.Load(); n != 2 {
+		t.Errorf("%d logins", n)
+	}
+	if len(waiting) == 0 {
+		t.Error("nobody had to wait")
+	}
+}
+
+// TestLoginGivenUp: one caller that goes in the middle of a login takes nobody
+// with it.
+func TestLoginGivenUp(t *testing.T) {
+	t.Parallel()
+	var logins atomic.Int64
+	arrived := make(chan struct{})
+	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // so that the server sees the client go
+		switch {
+		case r.URL.Path != "/api/auth/login":
+			good(w, r)
+		case logins.Add(1) == 1:
+			close(arrived)
+			<-r.Context().Done()
+		default:
+			_, _ = w.Write([]byte(pair(jwt(time.Hour), "canary-r")))
+		}
+	}))
+	client := newClient(t, rest.Config{URL: url, Username: user, Password: secret.New(password), Wait: never(t)})
+	ctx, stop := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	group.Go(func() {
+		if err := reads(ctx, client); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+	<-arrived
+	for range 4 {
+		group.Go(func() { ask(t, client) })
+	}
+	stop()
+	group.Wait()
 }

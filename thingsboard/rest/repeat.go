@@ -70,7 +70,7 @@ func (g *gate) shut(now time.Time, asked time.Duration) {
 	if now.Before(g.until) && asked == 0 {
 		return // another call's pause, of the same burst
 	}
-	pause := min(asked, longestAsked)
+	pause := asked
 	if asked == 0 {
 		pause = backoff(g.level)
 		g.level++

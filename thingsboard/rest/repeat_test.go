@@ -219,6 +219,33 @@ func TestRepeatsHTTP2(t *testing.T) {
 	}
 }
 
+// TestRepeatsLost: what net/http has no names for.
+func TestRepeatsLost(t *testing.T) {
+	t.Parallel()
+	for text, again := range map[string]bool{
+		"http: server closed idle connection": true,
+		"http2: client connection lost":       true,
+		"http2: server sent GOAWAY and closed the connection; LastStreamID=1, ErrCode=NO_ERROR, debug=\"\"": true,
+		`malformed HTTP response "x"`: false,
+	} {
+		calls := 0
+		clock := &stopwatch{}
+		client := newClient(t, rest.Config{URL: "http://tb.example.com", APIKey: secret.New(apiKey), Now: clock.now, Wait: clock.wait, HTTP: &http.Client{
+			Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+				if calls++; calls == 1 {
+					return nil, errors.New(text)
+				}
+				answer := httptest.NewRecorder()
+				good(answer, r)
+				return answer.Result(), nil
+			}),
+		}})
+		if err := sets(t.Context(), client); again != (err == nil) || again != (calls == 2) {
+			t.Errorf("%s: %d calls, error %v", text, calls, err)
+		}
+	}
+}
+
 // TestRepeatsSlow: a call that is not answered is given up, and made again.
 func TestRepeatsSlow(t *testing.T) {
 	t.Parallel()
