@@ -21,7 +21,7 @@ type outcome struct {
 }
 
 // try makes a call such as "GET /api/system/info".
-func (w *world) try(t *testing.T, client *http.Client, call, body string) outcome {
+func (w *world) try(t testing.TB, client *http.Client, call, body string) outcome {
 	t.Helper()
 	method, path, _ := strings.Cut(call, " ")
 	request, err := http.NewRequestWithContext(t.Context(), method, "http://"+w.HTTPAddr().String()+path, strings.NewReader(body))

@@ -63,7 +63,7 @@ func (w *world) do(t *testing.T, method, path, body string) object {
 	return parse[object](t, w.as(apiKey).call(t, method+" "+path, body, http.StatusOK))
 }
 
-func parse[T any](t *testing.T, data []byte) T {
+func parse[T any](t testing.TB, data []byte) T {
 	t.Helper()
 	var value T
 	if err := json.Unmarshal(data, &value); err != nil {
