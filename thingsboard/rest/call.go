@@ -43,35 +43,27 @@ type answer struct {
 	body   []byte
 }
 
+// errHeld says why a call waits that was never made.
+var errHeld = errors.New("waiting as ThingsBoard asked another call")
+
 // do makes a call that needs a login, again when that is safe and may help. A
 // login that has run out meanwhile is renewed once.
 func (c *Client) do(ctx context.Context, it call) error {
-	stale, renewed := "", false
-	asked := errors.New("waiting as ThingsBoard asked another call")
-	progress := c.gate.passed()
+	stale, asked, progress := "", errHeld, c.gate.passed()
 	for tries, all := 0, 0; ; tries, all = tries+1, all+1 {
 		if err := c.waitForGate(ctx); err != nil {
 			return fmt.Errorf("%w: %w", asked, err)
 		}
-		tried := call{} // logging in may always be done again
-		authorization, err := c.authorize(ctx, stale)
+		authorization, err := c.attempt(ctx, it, stale)
 		if err == nil {
-			tried = it
-			err = c.send(ctx, it, authorization)
-		}
-		switch {
-		case err == nil:
-			c.gate.pass()
-			c.reached.Store(true)
 			return nil
-		case errors.Is(err, ErrUnauthorized) && authorization != "" && !renewed && c.config.APIKey.IsZero():
-			stale, renewed = authorization, true
-			continue
-		case ctx.Err() != nil, tries+1 >= c.tries(), all >= mostTries:
-			return err
 		}
-		v := c.judge(tried, err)
-		if v == giveUp {
+		if stale == "" && c.isStale(authorization, err) {
+			stale = authorization
+			continue
+		}
+		v := c.judge(ctx, it.sentWith(authorization), err)
+		if v == giveUp || tries+1 >= c.tries() || all >= mostTries {
 			return err
 		}
 		if now := c.gate.passed(); v == held && now != progress { // others got through: it is this call's turn in time
@@ -82,6 +74,35 @@ func (c *Client) do(ctx context.Context, it call) error {
 			return fmt.Errorf("%w: %w", err, waiting)
 		}
 	}
+}
+
+// attempt makes a call once, and gives the login that it was made with; none when
+// there was no logging in.
+func (c *Client) attempt(ctx context.Context, it call, stale string) (authorization string, err error) {
+	authorization, err = c.authorize(ctx, stale)
+	if err != nil {
+		return "", err
+	}
+	if err := c.send(ctx, it, authorization); err != nil {
+		return authorization, err
+	}
+	c.gate.pass()
+	c.reached.Store(true)
+	return authorization, nil
+}
+
+// sentWith is what was done of a call: without a login it was never sent, and
+// logging in may always be done again.
+func (it call) sentWith(authorization string) call {
+	if authorization == "" {
+		return call{}
+	}
+	return it
+}
+
+// isStale reports whether ThingsBoard does not take a login that it gave.
+func (c *Client) isStale(authorization string, err error) bool {
+	return errors.Is(err, ErrUnauthorized) && authorization != "" && c.config.APIKey.IsZero()
 }
 
 // send makes a call and reads its answer.

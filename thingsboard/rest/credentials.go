@@ -80,10 +80,7 @@ type credentialsJSON struct {
 }
 
 func (c Credentials) toJSON() credentialsJSON {
-	out := credentialsJSON{CredentialsType: c.Type, CredentialsValue: c.Value.Reveal()}
-	if c.Type == TypeAccessToken {
-		out.CredentialsID = c.CredentialsID.Reveal()
-	}
+	out := credentialsJSON{CredentialsType: c.Type, CredentialsID: c.CredentialsID.Reveal(), CredentialsValue: c.Value.Reveal()}
 	if c.ID != "" {
 		out.ID = &entityID{ID: c.ID}
 	}

@@ -89,6 +89,8 @@ const (
 // classify says what an answer is by its status, its error code and its text.
 func classify(status, code int, message string) error {
 	switch {
+	case status == http.StatusBadRequest:
+		return classifyBad(message)
 	case status == http.StatusUnauthorized:
 		return ErrUnauthorized
 	case status == http.StatusForbidden && code == codeEntitiesLimit:
@@ -101,8 +103,13 @@ func classify(status, code int, message string) error {
 		return ErrTooMany
 	case status == http.StatusConflict && code == codeVersionConflict:
 		return ErrConflict
-	case status != http.StatusBadRequest:
+	default:
 		return nil
+	}
+}
+
+func classifyBad(message string) error {
+	switch {
 	case strings.Contains(message, messageExists):
 		return ErrExists
 	case strings.Contains(message, messageTaken), strings.Contains(message, messageTakenAtOnce):

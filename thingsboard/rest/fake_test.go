@@ -105,12 +105,6 @@ func (f *fake) keyed() *rest.Client {
 	return newClient(f.t, rest.Config{URL: f.url, APIKey: secret.New(apiKey), Tries: 1})
 }
 
-// patient is a client that makes a call again.
-func (f *fake) patient() *rest.Client {
-	f.t.Helper()
-	return newClient(f.t, rest.Config{URL: f.url, APIKey: secret.New(apiKey)})
-}
-
 const keyLogin = "ApiKey " + apiKey
 
 func newClient(t *testing.T, config rest.Config) *rest.Client {

@@ -67,31 +67,41 @@ func (c *Client) authorize(ctx context.Context, stale string) (string, error) {
 	case <-ctx.Done():
 		return "", fmt.Errorf("waiting for the login at %s: %w", c.place(""), context.Cause(ctx))
 	}
-	if l.refused != nil {
+	switch header := "Bearer " + l.token.Reveal(); {
+	case l.refused != nil:
 		return "", l.refused
-	}
-	header := "Bearer " + l.token.Reveal()
-	if !l.token.IsZero() && header != stale && (l.expires.IsZero() || c.config.Now().Before(l.expires)) {
+	case header != stale && l.isGood(c.config.Now()):
 		return header, nil
-	}
-	if l.failures.Load() != seen {
+	case l.failures.Load() != seen:
 		return "", l.failure // of the one before, while this one waited: all of them trying in turn would take long
 	}
-	if err := c.waitForGate(ctx); err != nil {
-		return "", err
-	}
 	if err := c.renew(ctx); err != nil {
-		if ctx.Err() == nil {
-			l.failure = err
-			l.failures.Add(1)
-		}
 		return "", err
 	}
 	return "Bearer " + l.token.Reveal(), nil
 }
 
-// renew gets a new token with the refresh token, or else by logging in.
+// isGood reports whether there is a token that has not run out.
+func (l *logins) isGood(now time.Time) bool {
+	return !l.token.IsZero() && (l.expires.IsZero() || now.Before(l.expires))
+}
+
+// renew gets a new token when calls are let through, and tells those who wait for
+// it when that failed.
 func (c *Client) renew(ctx context.Context) error {
+	if err := c.waitForGate(ctx); err != nil {
+		return err
+	}
+	err := c.refreshOrLogin(ctx)
+	if err != nil && ctx.Err() == nil {
+		c.logins.failure = err
+		c.logins.failures.Add(1)
+	}
+	return err
+}
+
+// refreshOrLogin gets a new token with the refresh token, or else by logging in.
+func (c *Client) refreshOrLogin(ctx context.Context) error {
 	l := c.logins
 	if !l.refresh.IsZero() {
 		refresh := l.refresh
@@ -102,7 +112,7 @@ func (c *Client) renew(ctx context.Context) error {
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		if c.judge(call{}, err) == held { // ThingsBoard wants no call now, of this kind or another
+		if c.judge(ctx, call{}, err) == held { // ThingsBoard wants no call now, of this kind or another
 			l.refresh = refresh
 			return err
 		}

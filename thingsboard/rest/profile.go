@@ -197,7 +197,7 @@ func (p Profile) toJSON() (map[string]json.RawMessage, error) {
 	set(out, "profileData", data)
 	set(out, "name", p.Name)
 	set(out, "provisionType", configuration.Type)
-	if p.Chain == nil && p.DeviceKey != "" {
+	if p.DeviceKey != "" { // ThingsBoard works out that of a chain (formatDeviceProfileCertificate)
 		set(out, "provisionDeviceKey", p.DeviceKey)
 	}
 	return out, err

@@ -208,17 +208,18 @@ const (
 
 // judge decides whether a failed call is made again. One that sets a state may
 // be; a creation only when it is certain that nothing was done.
-func (c *Client) judge(it call, err error) verdict {
-	var refused *Error
-	var down *unavailableError
+func (c *Client) judge(ctx context.Context, it call, err error) verdict {
+	isUnwell, saysWhen := unwell(err)
 	switch {
+	case ctx.Err() != nil:
+		return giveUp
 	case errors.Is(err, ErrTooMany):
 		return held
-	case errors.As(err, &down) && down.held, errors.As(err, &refused) && refused.held:
+	case saysWhen:
 		return it.repeat(held)
-	case down != nil, refused != nil && refused.Status >= http.StatusInternalServerError:
+	case isUnwell:
 		return it.repeat(again)
-	case refused != nil || !isBroken(err):
+	case !isBroken(err):
 		return giveUp
 	case !notSent(err):
 		return it.repeat(again)
@@ -226,6 +227,21 @@ func (c *Client) judge(it call, err error) verdict {
 		return again
 	default:
 		return giveUp // most likely the address is wrong
+	}
+}
+
+// unwell reports whether the answer was that ThingsBoard cannot do anything now,
+// and whether it said when to come again.
+func unwell(err error) (isUnwell, saysWhen bool) {
+	var refused *Error
+	var down *unavailableError
+	switch {
+	case errors.As(err, &down):
+		return true, down.held
+	case errors.As(err, &refused):
+		return refused.Status >= http.StatusInternalServerError, refused.held
+	default:
+		return false, false
 	}
 }
 

@@ -387,7 +387,7 @@ func TestUncertain(t *testing.T) {
 		"reset":          {reset, true},
 		"half":           {halfway, true},
 		"a web page":     {status(200, "<html>"), true},
-		"another device": {status(200, strings.Replace(deviceAnswer, "meter", "metre", 1)), true},
+		"another device": {status(200, strings.Replace(deviceAnswer, "meter", "other", 1)), true},
 		"too long":       {status(200, strings.Repeat(" ", 1<<20+1)), true},
 	} {
 		t.Run(name, func(t *testing.T) {
