@@ -186,7 +186,7 @@ func TestTimeout(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	client = newClient(t, rest.Config{URL: silent.URL, APIKey: secret.New(apiKey)})
+	client = newClient(t, rest.Config{URL: silent.URL, APIKey: secret.New(apiKey), Wait: never(t)}) // there is no time to wait
 	if _, err := client.SystemInfo(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}

@@ -116,7 +116,7 @@ func (c *Client) FindDevice(ctx context.Context, name string) (Device, error) {
 }
 
 // CreateDevice creates a device with its credentials; with zero ones ThingsBoard
-// makes a token. Device.ID is not looked at. Without a Type the tenant's default
+// makes a token. The ids of both are not looked at. Without a Type the tenant's default
 // profile is used; a profile that does not exist is created by ThingsBoard
 // (findOrCreateDeviceProfile).
 //
@@ -130,6 +130,7 @@ func (c *Client) CreateDevice(ctx context.Context, device Device, credentials Cr
 	var created deviceJSON
 	it := call{method: http.MethodPost, path: "/api/device", body: device.toJSON(), answer: &created, once: true}
 	if credentials.Type != "" {
+		credentials.ID, credentials.DeviceID = "", "" // with those of another device ThingsBoard would take them from it
 		it.path = "/api/device-with-credentials"
 		it.body = struct {
 			Device      deviceJSON      `json:"device"`

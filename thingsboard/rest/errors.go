@@ -81,7 +81,6 @@ const (
 	messageTaken        = "already assigned to another device"
 	messageTakenAtOnce  = "credentials are already registered"
 	codeNotFound        = 32 // ITEM_NOT_FOUND
-	codeVersionConflict = 35 // VERSION_CONFLICT: from 4.0 devices and profiles have versions
 	codeEntitiesLimit   = 41 // ENTITIES_LIMIT_EXCEEDED
 	longestErrorMessage = 300
 )
@@ -101,7 +100,7 @@ func classify(status, code int, message string) error {
 		return ErrNotFound
 	case status == http.StatusTooManyRequests:
 		return ErrTooMany
-	case status == http.StatusConflict && code == codeVersionConflict:
+	case status == http.StatusConflict: // VERSION_CONFLICT: from 4.0 devices and profiles have versions
 		return ErrConflict
 	default:
 		return nil

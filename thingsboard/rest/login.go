@@ -86,12 +86,8 @@ func (l *logins) isGood(now time.Time) bool {
 	return !l.token.IsZero() && (l.expires.IsZero() || now.Before(l.expires))
 }
 
-// renew gets a new token when calls are let through, and tells those who wait for
-// it when that failed.
+// renew gets a new token, and tells those who wait for it when that failed.
 func (c *Client) renew(ctx context.Context) error {
-	if err := c.waitForGate(ctx); err != nil {
-		return err
-	}
 	err := c.refreshOrLogin(ctx)
 	if err != nil && ctx.Err() == nil {
 		c.logins.failure = err

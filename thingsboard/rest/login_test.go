@@ -309,6 +309,21 @@ func TestLoginFailsTogether(t *testing.T) {
 	}
 }
 
+// TestLoginBeforeCreation: a creation was not sent when the login failed, and so
+// it is made when that works.
+func TestLoginBeforeCreation(t *testing.T) {
+	t.Parallel()
+	fresh := jwt(time.Hour)
+	down, made := login(""), create()
+	down.status, made.login, made.answer = http.StatusServiceUnavailable, "Bearer "+fresh, deviceAnswer
+	f := thingsBoard(t, down, login(pair(fresh, "canary-r")), made)
+	clock := &stopwatch{}
+	client := newClient(t, rest.Config{URL: f.url, Username: user, Password: secret.New(password), Now: clock.now, Wait: clock.wait})
+	if err := creates(t.Context(), client); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestLoginGivenUp: one caller that goes in the middle of a login takes nobody
 // with it.
 func TestLoginGivenUp(t *testing.T) {
