@@ -21,12 +21,12 @@ type outcome struct {
 }
 
 // try makes a call such as "GET /api/system/info".
-func (w *world) try(t testing.TB, client *http.Client, call, body string) outcome {
-	t.Helper()
+func (w *world) try(tb testing.TB, client *http.Client, call, body string) outcome {
+	tb.Helper()
 	method, path, _ := strings.Cut(call, " ")
-	request, err := http.NewRequestWithContext(t.Context(), method, "http://"+w.HTTPAddr().String()+path, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(tb.Context(), method, "http://"+w.HTTPAddr().String()+path, strings.NewReader(body))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	request.Header.Set("X-Authorization", apiKey)
 	response, err := client.Do(request)
@@ -36,7 +36,7 @@ func (w *world) try(t testing.TB, client *http.Client, call, body string) outcom
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, 1000))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return outcome{status: response.StatusCode, retryAfter: response.Header.Get("Retry-After"), answer: string(answer)}
 }

@@ -63,11 +63,11 @@ func (w *world) do(t *testing.T, method, path, body string) object {
 	return parse[object](t, w.as(apiKey).call(t, method+" "+path, body, http.StatusOK))
 }
 
-func parse[T any](t testing.TB, data []byte) T {
-	t.Helper()
+func parse[T any](tb testing.TB, data []byte) T {
+	tb.Helper()
 	var value T
 	if err := json.Unmarshal(data, &value); err != nil {
-		t.Fatalf("%v in %s", err, data)
+		tb.Fatalf("%v in %s", err, data)
 	}
 	return value
 }
