@@ -114,6 +114,9 @@ func (r *run) produce(ctx context.Context, planned chan<- *chunk) {
 			c.items = make([]item, len(tasks))
 			c.err = r.prepare(ctx, c, tasks)
 		}
+		if c.err != nil && ctx.Err() != nil {
+			return // the run ended while it was planned: nothing of it was begun
+		}
 		planned <- c
 		if c.err != nil {
 			return
