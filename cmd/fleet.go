@@ -153,8 +153,10 @@ func (f *fleet) records() provision.Inventory { //nolint:ireturn // one of two
 
 // onboarder is what all work on devices needs.
 func (f *fleet) onboarder(registrar provision.Registrar, issuer *provision.Issuer) provision.Onboarder {
+	shelf := newShelf(f.ws)
+	f.closers = append(f.closers, shelf.close)
 	return provision.Onboarder{
-		Site: siteOf(f.site), Registrar: registrar, Inventory: f.records(), Shelf: shelf{f.ws}, Issuer: issuer, Now: f.app.process.Now,
+		Site: siteOf(f.site), Registrar: registrar, Inventory: f.records(), Shelf: shelf, Issuer: issuer, Now: f.app.process.Now,
 	}
 }
 

@@ -315,7 +315,7 @@ func (f *fleet) recorded(ctx context.Context, matches func(provision.Record) boo
 // registered offline.
 func (f *fleet) writeImport(ctx context.Context) error {
 	_, err := f.ws.Commit(workspace.File{Name: workspace.ImportFile, Secret: true, Write: func(out io.Writer) error {
-		return provision.WriteImport(out, f.store.Shapes(ctx), f.store.All(ctx))
+		return provision.WriteImport(out, f.store.Shapes(ctx), f.store.Holdings(ctx))
 	}})
 	return err
 }

@@ -174,9 +174,11 @@ func bundledDevices(ctx context.Context, ws *workspace.Workspace) ([]sandbox.Dev
 	if err != nil {
 		return nil, err
 	}
+	shelf := newShelf(ws)
+	defer func() { _ = shelf.close() }() // it was read only
 	var devices []sandbox.Device
 	for _, directory := range directories {
-		files, err := (shelf{ws}).ReadBundle(ctx, directory)
+		files, err := shelf.ReadBundle(ctx, directory)
 		if err != nil {
 			return nil, err
 		}

@@ -10,12 +10,21 @@ import (
 
 // shelf is the devices directory of a workspace, as package provision wants
 // it.
-type shelf struct{ ws *workspace.Workspace }
+type shelf struct {
+	ws      *workspace.Workspace
+	devices *workspace.Directory
+}
+
+func newShelf(ws *workspace.Workspace) shelf {
+	return shelf{ws, ws.Directory(workspace.DevicesDir)}
+}
+
+func (s shelf) close() error { return s.devices.Close() }
 
 var _ provision.Shelf = shelf{}
 
 func (s shelf) ReadBundle(_ context.Context, directory string) ([]provision.File, error) {
-	read, err := s.ws.ReadFiles(path.Join(workspace.DevicesDir, directory), provision.BundleFiles())
+	read, err := s.devices.ReadFiles(directory, provision.BundleFiles())
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 	"unicode"
@@ -62,9 +63,15 @@ type Root struct {
 // renderer makes the files of bundles. What all devices of a site share is made
 // once.
 type renderer struct {
-	site    Site
-	connect map[Files][]byte // connect.sh, by the files that it reads
-	mu      sync.Mutex       // guards connect
+	site  Site
+	mu    sync.Mutex // guards forms
+	forms map[Files]form
+}
+
+// A form is what bundles with the same files have in common: connect.sh, and the
+// text of device.json before and after the device's name.
+type form struct {
+	connect, before, after []byte
 }
 
 func newRenderer(site Site) (*renderer, error) {
@@ -77,27 +84,52 @@ func newRenderer(site Site) (*renderer, error) {
 	if err := site.validate(); err != nil {
 		return nil, err
 	}
-	return &renderer{site: site, connect: make(map[Files][]byte)}, nil
+	return &renderer{site: site, forms: make(map[Files]form)}, nil
 }
 
-// connectScript is connect.sh for a device that has these files.
-func (r *renderer) connectScript(files Files) ([]byte, error) {
+// formOf gives the form of a device.json.
+func (r *renderer) formOf(info Info) (form, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if script := r.connect[files]; script != nil {
-		return script, nil
+	if known, ok := r.forms[info.Files]; ok {
+		return known, nil
 	}
-	script, err := templates.Render("device/"+ConnectFile, struct {
+	var made form
+	var err error
+	made.connect, err = templates.Render("device/"+ConnectFile, struct {
 		Host      string
 		MQTTSPort int
 		Topic     string
 		Files     Files
-	}{r.site.Host, r.site.MQTTSPort, tbdevice.TopicTelemetry, files})
+	}{r.site.Host, r.site.MQTTSPort, tbdevice.TopicTelemetry, info.Files})
+	if err != nil {
+		return form{}, err
+	}
+	const place = "\x00" // no host, file or topic has it
+	info.Device = place
+	text, err := info.encode()
+	if err != nil {
+		return form{}, err
+	}
+	name, err := encodeText(place)
+	if err != nil {
+		return form{}, err
+	}
+	made.before, made.after, _ = bytes.Cut(text, name)
+	r.forms[info.Files] = made
+	return made, nil
+}
+
+// describe gives a device's device.json.
+func (f form) describe(info Info) ([]byte, error) {
+	if info.Certificate != nil { // which is the device's own
+		return info.encode()
+	}
+	name, err := encodeText(info.Device)
 	if err != nil {
 		return nil, err
 	}
-	r.connect[files] = script
-	return script, nil
+	return slices.Concat(f.before, name, f.after), nil
 }
 
 // validate refuses a site that would make bundles with which no device can
@@ -131,11 +163,11 @@ func (r *renderer) bundle(device, directory string, credential Credential) (Bund
 	if err := info.describe(credential); err != nil {
 		return Bundle{}, fmt.Errorf("device %s: %w", quote(device), err)
 	}
-	connect, err := r.connectScript(info.Files)
+	form, err := r.formOf(info)
 	if err != nil {
 		return Bundle{}, fmt.Errorf("device %s: %w", quote(device), err)
 	}
-	described, err := info.encode()
+	described, err := form.describe(info)
 	if err != nil {
 		return Bundle{}, fmt.Errorf("device %s: %w", quote(device), err)
 	}
@@ -147,7 +179,7 @@ func (r *renderer) bundle(device, directory string, credential Credential) (Bund
 	bundle.Files = append(bundle.Files,
 		File{Name: RootFile, Data: r.site.RootPEM},
 		File{Name: InfoFile, Data: described},
-		File{Name: ConnectFile, Data: connect, Executable: true})
+		File{Name: ConnectFile, Data: form.connect, Executable: true})
 	return bundle, nil
 }
 

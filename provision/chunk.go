@@ -16,9 +16,11 @@ import (
 // it does.
 type limit = adaptivelimiter.AdaptiveLimiter[any]
 
-// A limit begins at firstLimit, and is looked at again this often.
+// A limit begins at firstLimit, and is looked at again this often, when there
+// were fewSamples since.
 const (
-	firstLimit  = 16
+	firstLimit  = DefaultJobs
+	fewSamples  = 16
 	limitWindow = 250 * time.Millisecond
 )
 
@@ -28,7 +30,7 @@ func newLimit(jobs int) limit {
 	}
 	return adaptivelimiter.NewBuilder[any]().
 		WithLimits(1, uint(jobs), uint(min(jobs, firstLimit))).
-		WithRecentWindow(limitWindow, 4*limitWindow, firstLimit).
+		WithRecentWindow(limitWindow, 4*limitWindow, fewSamples).
 		Build()
 }
 

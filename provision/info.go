@@ -50,12 +50,20 @@ type InfoCertificate struct {
 	NotAfter      time.Time `json:"not_after"`
 }
 
-func (i Info) encode() ([]byte, error) {
+func (i Info) encode() ([]byte, error) { return encodeJSON(i) }
+
+// encodeText gives a text as it stands in device.json.
+func encodeText(text string) ([]byte, error) {
+	encoded, err := encodeJSON(text)
+	return bytes.TrimSuffix(encoded, []byte("\n")), err
+}
+
+func encodeJSON(value any) ([]byte, error) {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(i); err != nil {
+	if err := encoder.Encode(value); err != nil {
 		return nil, fmt.Errorf("encode %s: %w", InfoFile, err)
 	}
 	return out.Bytes(), nil

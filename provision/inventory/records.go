@@ -175,13 +175,49 @@ func (s *Store) empty(ctx context.Context) (empty bool, err error) {
 // All gives every record, sorted by name, as it is when it is come to. An error
 // is the last thing it gives.
 func (s *Store) All(ctx context.Context) iter.Seq2[provision.Record, error] {
-	return s.pages(ctx, func(page []stored) error { return s.unseal(ctx, page) })
+	return s.pages(func(after string) ([]stored, error) {
+		page, err := s.page(ctx, after)
+		if err != nil {
+			return nil, err
+		}
+		return page, s.unseal(ctx, page)
+	})
 }
 
 // Overview is All without secrets, so that no passphrase is asked for: of
 // credentials the kind alone is given.
 func (s *Store) Overview(ctx context.Context) iter.Seq2[provision.Record, error] {
-	return s.pages(ctx, func([]stored) error { return nil })
+	return s.pages(func(after string) ([]stored, error) { return s.page(ctx, after) })
+}
+
+func (s *Store) page(ctx context.Context, after string) ([]stored, error) {
+	return s.find(ctx, ` WHERE d.name > $1 ORDER BY d.name LIMIT $2`, after, pageSize)
+}
+
+// Holdings is All in less time: records with name, label, profile, extras,
+// registrar, state and credential alone.
+func (s *Store) Holdings(ctx context.Context) iter.Seq2[provision.Record, error] {
+	const text = `
+		SELECT d.name, d.label, d.profile, d.extra, d.registrar, d.state, d.credential, c.sealed
+		FROM devices d LEFT JOIN credentials c ON c.device = d.name AND c.role = 'current'
+		WHERE d.name > $1 ORDER BY d.name LIMIT $2`
+	return s.pages(func(after string) ([]stored, error) {
+		page := make([]stored, 0, pageSize)
+		err := s.read(ctx, selection{text, []any{after, pageSize}}, func(rows *sql.Rows) error {
+			var r stored
+			var extra string
+			err := rows.Scan(&r.Name, &r.Label, &r.Profile, &extra, &r.Registrar, &r.State, &r.Credential.Kind, &r.current)
+			if err == nil {
+				r.Extra, err = decodeExtra(extra)
+			}
+			page = append(page, r)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		return page, s.unseal(ctx, page)
+	})
 }
 
 // Shapes gives what the records have in common: a record for each combination of
@@ -214,13 +250,10 @@ func (s *Store) Shapes(ctx context.Context) iter.Seq2[provision.Record, error] {
 }
 
 // pages gives every record, a page at a time.
-func (s *Store) pages(ctx context.Context, prepare func([]stored) error) iter.Seq2[provision.Record, error] {
+func (s *Store) pages(read func(after string) ([]stored, error)) iter.Seq2[provision.Record, error] {
 	return func(yield func(provision.Record, error) bool) {
 		for after := ""; ; {
-			page, err := s.find(ctx, ` WHERE d.name > $1 ORDER BY d.name LIMIT $2`, after, pageSize)
-			if err == nil {
-				err = prepare(page)
-			}
+			page, err := read(after)
 			if err != nil {
 				yield(provision.Record{}, err)
 				return

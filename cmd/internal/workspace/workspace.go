@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 )
 
 // The names of a site's files, as operators and runbooks know them.
@@ -146,22 +147,36 @@ func (w *Workspace) ReadFile(name string) (File, error) {
 	return w.readIn(root, "", name)
 }
 
-// ReadFiles reads those of the named files in a directory that are there, as
-// ReadFile does. A missing directory gives an error that is fs.ErrNotExist.
-func (w *Workspace) ReadFiles(dir string, names []string) ([]File, error) {
-	root, err := w.open()
+// A Directory is a directory of the workspace that stays open while many
+// directories in it are read. It may be used by several goroutines.
+type Directory struct {
+	w    *Workspace
+	name string
+
+	mu   sync.Mutex
+	root *os.Root // nil until it is there
+}
+
+// Directory gives a directory, which need not be there yet.
+func (w *Workspace) Directory(name string) *Directory { return &Directory{w: w, name: name} }
+
+// ReadFiles reads those of the named files in a directory in d that are there, as
+// [Workspace.ReadFile] does. A missing directory gives an error that is
+// fs.ErrNotExist.
+func (d *Directory) ReadFiles(dir string, names []string) ([]File, error) {
+	above, err := d.open()
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close()
-	below, err := root.OpenRoot(dir)
+	full := path.Join(d.name, dir)
+	below, err := above.OpenRoot(dir)
 	if err != nil {
-		return nil, w.named(dir, err)
+		return nil, d.w.named(full, err)
 	}
 	defer below.Close()
 	var files []File
 	for _, name := range names {
-		file, err := w.readIn(below, dir, name)
+		file, err := d.w.readIn(below, full, name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -171,6 +186,37 @@ func (w *Workspace) ReadFiles(dir string, names []string) ([]File, error) {
 		files = append(files, file)
 	}
 	return files, nil
+}
+
+func (d *Directory) open() (*os.Root, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.root != nil {
+		return d.root, nil
+	}
+	root, err := d.w.open()
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	below, err := root.OpenRoot(d.name)
+	if err != nil {
+		return nil, d.w.named(d.name, err)
+	}
+	d.root = below
+	return below, nil
+}
+
+// Close lets go of the directory. It may be used again.
+func (d *Directory) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.root == nil {
+		return nil
+	}
+	root := d.root
+	d.root = nil
+	return root.Close()
 }
 
 // readIn reads a file of the directory dir that is open as below.
