@@ -24,7 +24,7 @@ const (
 func (c *Client) SaveAttributes(ctx context.Context, deviceID, scope string, values map[string]json.RawMessage, hidden ...string) error { //nolint:revive // a device, a scope, values and what is secret in them
 	it := call{
 		method: http.MethodPost, path: "/api/plugins/telemetry/DEVICE/" + url.PathEscape(deviceID) + "/attributes/" + scope,
-		body: values, secrets: hidden,
+		body: values, secrets: func() []string { return hidden },
 	}
 	if err := c.do(ctx, it); err != nil {
 		return fmt.Errorf("setting attributes of device %s: %w", deviceID, err)
@@ -113,7 +113,7 @@ func noReply(status int) error {
 func (c *Client) RPC(ctx context.Context, deviceID, method string, params any, patience time.Duration, hidden ...string) (json.RawMessage, error) { //nolint:revive // what ThingsBoard asks for, and what is secret in it
 	var got json.RawMessage
 	it := call{
-		method: http.MethodPost, path: "/api/rpc/twoway/" + url.PathEscape(deviceID), answer: &got, once: true, secrets: hidden,
+		method: http.MethodPost, path: "/api/rpc/twoway/" + url.PathEscape(deviceID), answer: &got, once: true, secrets: func() []string { return hidden },
 		body:     map[string]any{"method": method, "params": params, "timeout": patience.Milliseconds()},
 		patience: max(patience, leastPatience) + rpcSlack, told: noReply,
 	}

@@ -18,6 +18,9 @@ const (
 	// maxAnswer bounds an answer, in bytes.
 	maxAnswer = 1 << 20
 
+	// usualAnswer is room for most, in bytes.
+	usualAnswer = 2 << 10
+
 	userAgent           = "tbcert"
 	authorizationHeader = "X-Authorization" // ThingsBoard's (JwtHeaderTokenExtractor)
 )
@@ -25,12 +28,12 @@ const (
 // A call is one request.
 type call struct {
 	method  string
-	path    string     // below the base, escaped
-	query   url.Values // may hold a token: never in an error
-	body    any        // to JSON; nil for none
-	answer  any        // from JSON; nil for none
-	once    bool       // done twice it would be done twice: a creation
-	secrets []string   // that the call holds, to keep out of errors
+	path    string          // below the base, escaped
+	query   url.Values      // may hold a token: never in an error
+	body    any             // to JSON; nil for none
+	answer  any             // from JSON; nil for none
+	once    bool            // done twice it would be done twice: a creation
+	secrets func() []string // that the call holds, to keep out of errors; nil for none
 
 	patience time.Duration          // that it needs at least, whatever the client's
 	told     func(status int) error // what a refusal without a word says, if anything
@@ -113,12 +116,11 @@ func (c *Client) send(ctx context.Context, it call, authorization string) error 
 		return err
 	}
 	c.hold(got)
-	secrets := append(c.secrets(authorization), it.secrets...)
 	switch {
 	case got.status >= 300 && got.status < 400:
 		return c.redirected(place, got.header.Get("Location"))
 	case got.status >= 400:
-		return c.failed(it, place, got, secrets)
+		return c.failed(it, place, got, c.secrets(it, authorization))
 	case len(got.body) == 0 && (it.answer == nil || it.told != nil):
 		return nil
 	}
@@ -144,21 +146,23 @@ func (c *Client) exchange(ctx context.Context, it call, authorization string) (a
 	if err != nil {
 		return answer{}, fmt.Errorf("%s %s: the request cannot be made", it.method, place) // err may quote the query
 	}
-	secrets := append(c.secrets(authorization), it.secrets...)
+	broken := func(err error) error {
+		return unreachable(place, timedOut(caller, ctx, err), c.secrets(it, authorization))
+	}
 	c.counters.calls.Add(1)
-	response, err := c.http.Do(request)
+	response, err := c.transport.RoundTrip(request)
 	if err != nil {
-		return answer{}, unreachable(place, timedOut(caller, ctx, err), secrets)
+		return answer{}, broken(err)
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
-	if err != nil {
-		return answer{}, unreachable(place, timedOut(caller, ctx, err), secrets)
+	body := bytes.NewBuffer(make([]byte, 0, usualAnswer))
+	if _, err := body.ReadFrom(io.LimitReader(response.Body, maxAnswer+1)); err != nil {
+		return answer{}, broken(err)
 	}
-	if len(body) > maxAnswer {
+	if body.Len() > maxAnswer {
 		return answer{}, fmt.Errorf("%s %s: %w: more than %d bytes; see that the URL is ThingsBoard's", it.method, place, ErrTooLarge, maxAnswer)
 	}
-	return answer{status: response.StatusCode, header: response.Header, body: body}, nil
+	return answer{status: response.StatusCode, header: response.Header, body: body.Bytes()}, nil
 }
 
 func (c *Client) request(ctx context.Context, it call, authorization string) (*http.Request, error) {
@@ -190,12 +194,16 @@ func (c *Client) request(ctx context.Context, it call, authorization string) (*h
 }
 
 // place is a URL without a query.
-func (c *Client) place(path string) string { return c.base.String() + path }
+func (c *Client) place(path string) string { return c.root + path }
 
-// secrets are what the client knows and no message may show.
-func (c *Client) secrets(authorization string) []string {
+// secrets are what a call and the client know and no message may show.
+func (c *Client) secrets(it call, authorization string) []string {
 	_, token, _ := strings.Cut(authorization, " ")
-	return []string{token, c.config.Password.Reveal(), c.config.APIKey.Reveal()}
+	known := []string{token, c.config.Password.Reveal(), c.config.APIKey.Reveal()}
+	if it.secrets != nil {
+		known = append(known, it.secrets()...)
+	}
+	return known
 }
 
 // redirected is the error for an answer that sends elsewhere. It is not

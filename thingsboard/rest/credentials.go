@@ -130,7 +130,7 @@ func (c *Client) DeviceCredentials(ctx context.Context, deviceID string) (Creden
 // is in the error's chain when another device has it.
 func (c *Client) SetCredentials(ctx context.Context, credentials Credentials) (Credentials, error) {
 	var got credentialsJSON
-	it := call{method: http.MethodPost, path: "/api/device/credentials", body: credentials.toJSON(), answer: &got, secrets: credentials.secrets()}
+	it := call{method: http.MethodPost, path: "/api/device/credentials", body: credentials.toJSON(), answer: &got, secrets: credentials.secrets}
 	err := c.do(ctx, it)
 	if err == nil {
 		var set Credentials

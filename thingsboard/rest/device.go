@@ -136,7 +136,7 @@ func (c *Client) CreateDevice(ctx context.Context, device Device, credentials Cr
 			Device      deviceJSON      `json:"device"`
 			Credentials credentialsJSON `json:"credentials"`
 		}{device.toJSON(), credentials.toJSON()}
-		it.secrets = credentials.secrets()
+		it.secrets = credentials.secrets
 	}
 	if err := c.do(ctx, it); err != nil {
 		return Device{}, fmt.Errorf("creating the device %q: %w", device.Name, err)

@@ -103,7 +103,7 @@ func (c *Client) refreshOrLogin(ctx context.Context) error {
 		refresh := l.refresh
 		l.refresh = secret.Text{} // for one try
 		err := c.obtain(ctx, call{
-			path: "/api/auth/token", body: map[string]string{"refreshToken": refresh.Reveal()}, secrets: []string{refresh.Reveal()},
+			path: "/api/auth/token", body: map[string]string{"refreshToken": refresh.Reveal()}, secrets: func() []string { return []string{refresh.Reveal()} },
 		})
 		if err == nil || ctx.Err() != nil {
 			return err

@@ -160,7 +160,7 @@ func (c *Client) saveProfile(ctx context.Context, profile Profile, once bool) (P
 		return Profile{}, err
 	}
 	var raw map[string]json.RawMessage
-	it := call{method: http.MethodPost, path: "/api/deviceProfile", body: body, answer: &raw, once: once, secrets: []string{profile.Secret.Reveal()}}
+	it := call{method: http.MethodPost, path: "/api/deviceProfile", body: body, answer: &raw, once: once, secrets: func() []string { return []string{profile.Secret.Reveal()} }}
 	if err := c.do(ctx, it); err != nil {
 		return Profile{}, err
 	}

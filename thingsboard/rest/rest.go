@@ -61,13 +61,14 @@ type Config struct {
 
 // A Client calls one ThingsBoard. It is safe for concurrent use.
 type Client struct {
-	base     *url.URL
-	http     *http.Client
-	config   Config
-	logins   *logins
-	gate     gate
-	counters counters
-	reached  atomic.Bool // a call was answered: what cannot be reached now is down for a moment
+	base      *url.URL
+	root      string            // base as text
+	transport http.RoundTripper // nothing that follows redirects
+	config    Config
+	logins    *logins
+	gate      gate
+	counters  counters
+	reached   atomic.Bool // a call was answered: what cannot be reached now is down for a moment
 }
 
 // New makes a client, which calls nobody yet. The error says what is wrong with
@@ -88,7 +89,7 @@ func New(config Config) (*Client, error) {
 	if config.Wait == nil {
 		config.Wait = wait
 	}
-	return &Client{base: base, http: httpClient(config), config: config, logins: newLogins()}, nil
+	return &Client{base: base, root: base.String(), transport: transportOf(config), config: config, logins: newLogins()}, nil
 }
 
 // parseURL takes a web address apart. Its errors quote no more of it than

@@ -31,18 +31,16 @@ const (
 	maxHeader = 64 << 10
 )
 
-// httpClient is the configured client, or one of our own, and follows no
-// redirect.
-func httpClient(config Config) *http.Client {
-	client := &http.Client{}
-	if config.HTTP != nil {
-		*client = *config.HTTP
-		client.Timeout = 0 // each call has its own
-	} else {
-		client.Transport = transport(config)
+// transportOf is that of the configured client, or one of our own.
+func transportOf(config Config) http.RoundTripper { //nolint:ireturn // one of two
+	switch {
+	case config.HTTP == nil:
+		return transport(config)
+	case config.HTTP.Transport == nil:
+		return http.DefaultTransport
+	default:
+		return config.HTTP.Transport
 	}
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return client
 }
 
 func transport(config Config) *http.Transport {
