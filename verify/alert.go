@@ -18,6 +18,7 @@ const (
 	alertUnknownCA           = 48
 	alertProtocolVersion     = 70
 	alertInternalError       = 80
+	alertUnrecognizedName    = 112
 	alertCertificateRequired = 116
 )
 
@@ -63,17 +64,21 @@ func (r *run) alerted(alert tls.AlertError) finding {
 	switch alert {
 	case alertProtocolVersion:
 		return r.noSharedVersion(detail)
-	case alertHandshakeFailure, alertInternalError:
+	case alertUnrecognizedName:
 		return finding{
+			id:     TLSUnrecognizedName,
 			status: StatusFail,
 			detail: detail,
-			cause: "The server cannot use its own certificate, or shares no cipher with TLS 1.2 and 1.3. " +
-				"ThingsBoard loads a key that does not belong to its certificate without a word, and then every handshake breaks like this.",
-			fix: serverKeyFix,
+			cause:  fmt.Sprintf("A proxy stands before ThingsBoard and chooses by the name that a client asks for (SNI); it has no certificate for %q.", r.target.Host),
+			fix:    fmt.Sprintf("Give the proxy a certificate for %s ('tbcert init --host %s' makes one; nginx: server_name, haproxy: crt without strict-sni), or connect by a name that it knows.", r.target.Host, r.target.Host),
 		}
+	case alertInternalError:
+		return r.unusableKey(detail, TLSKeyMismatch)
+	case alertHandshakeFailure:
+		return r.unusableKey(detail, TLSCipher)
 	default:
 		return finding{
-			status: StatusFail,
+			id: TLSBroken, status: StatusFail,
 			detail: detail,
 			cause:  "The server understood the start of the handshake and refused to go on.",
 			fix:    fmt.Sprintf("Look for SSL errors in the server's log ('journalctl -u thingsboard') and compare with 'openssl s_client -connect %s -servername %s'.", r.address(), r.target.Host),
@@ -83,10 +88,22 @@ func (r *run) alerted(alert tls.AlertError) finding {
 
 func (r *run) noSharedVersion(detail string) finding {
 	return finding{
-		status: StatusFail,
+		id: TLSVersion, status: StatusFail,
 		detail: detail,
 		cause:  "The server and tbcert share no TLS version: tbcert speaks TLS 1.2 and 1.3, and the server only older ones, which are broken (RFC 8996).",
 		fix: "Let the server speak TLS 1.2 or 1.3: ThingsBoard does with its own settings (MQTT_SSL_PROTOCOL=TLSv1.2) unless Java's jdk.tls.disabledAlgorithms or a proxy before it takes them away. " +
 			fmt.Sprintf("'openssl s_client -connect %s -tls1_2' proves it.", r.address()),
+	}
+}
+
+// unusableKey is a server that breaks off where it would use its key, or choose a
+// cipher.
+func (r *run) unusableKey(detail string, id DiagnosisID) finding {
+	return finding{
+		id: id, status: StatusFail,
+		detail: detail,
+		cause: "The server cannot use its own certificate, or shares no cipher with TLS 1.2 and 1.3. " +
+			"ThingsBoard loads a key that does not belong to its certificate without a word, and then every handshake breaks like this.",
+		fix: serverKeyFix,
 	}
 }

@@ -55,14 +55,14 @@ func (r *run) brokenChain(err error) finding {
 		return r.unknownIssuer()
 	case errors.As(err, &system):
 		return finding{
-			status: StatusFail,
+			id: ChainNoRoots, status: StatusFail,
 			detail: fmt.Sprintf("%s; no roots to trust were given, and this machine has none: %v", r.presentedText(), system.Err),
 			cause:  "Without a root nothing can be trusted. A slim container has no list of public roots, and your own CA's root is in no such list.",
 			fix:    "Give the root with --cafile ca-root.pem; for a server with a public certificate, install the system's roots: 'sudo apt-get install ca-certificates'.",
 		}
 	default:
 		return finding{
-			status: StatusFail,
+			id: ChainRule, status: StatusFail,
 			detail: fmt.Sprintf("%s: %s", r.presentedText(), strings.TrimPrefix(err.Error(), "x509: ")),
 			cause:  "The signatures lead to a trusted root, and a certificate on the way breaks a rule for CAs (RFC 5280, section 6): its path length, its name constraints, an extension that is critical and unknown, or a signature algorithm that is too weak.",
 			fix:    "Look at each certificate with 'tbcert inspect " + r.address() + "'. A chain that tbcert makes keeps these rules: 'tbcert init', then install server/mqttserver.pem.",
@@ -132,7 +132,7 @@ func (r *run) rootsSignLeaves() bool {
 
 func (r *run) notCA(issuer *x509.Certificate) finding {
 	return finding{
-		status: StatusFail,
+		id: ChainRootIsLeaf, status: StatusFail,
 		detail: fmt.Sprintf("%s signed the server's certificate, and is not a CA: its basic constraints do not say CA:TRUE (%s)", subject(issuer), certs.Fingerprint(issuer)),
 		cause: fmt.Sprintf("The certificate in %s was made like a server's (an openssl line without the CA extensions, or keytool without -ext bc:c), so nothing it signs is trusted. mosquitto_pub and most devices refuse it too.",
 			r.target.rootsName()),
@@ -143,7 +143,7 @@ func (r *run) notCA(issuer *x509.Certificate) finding {
 // otherKey is a root that was made again under its old name.
 func (r *run) otherKey(root, top *x509.Certificate) finding {
 	return finding{
-		status: StatusFail,
+		id: ChainRootRemade, status: StatusFail,
 		detail: fmt.Sprintf("%s; it was signed by a root named %s, and the root of that name in %s has another key (%s)", r.presentedText(), subject(root), r.target.rootsName(), certs.Fingerprint(root)),
 		cause:  fmt.Sprintf("The root was made again under the same name: the server's %s comes from one of the two, the devices trust the other.", subject(top)),
 		fix: "Bring both from one place: either install the workspace's server/mqttserver.pem on the server and restart ThingsBoard, or copy the ca-root.pem that belongs to the server's certificate to the devices. " +
@@ -153,8 +153,12 @@ func (r *run) otherKey(root, top *x509.Certificate) finding {
 
 func (r *run) wrongRoot(top *x509.Certificate) finding {
 	signer := issuerName(top)
+	id := ChainOtherCA
+	if selfIssued(top) && top.Equal(r.chain.leaf()) {
+		id = ChainSelfSigned
+	}
 	return finding{
-		status: StatusFail,
+		id: id, status: StatusFail,
 		detail: fmt.Sprintf("%s; signed in the end by %s, which is not in %s (%s)", r.presentedText(), signer, r.target.rootsName(), r.trustedText()),
 		cause:  fmt.Sprintf("The server's certificate comes from another CA than the one that is trusted here: %s is not the root of this server, or the server still has an older certificate.", r.target.rootsName()),
 		fix: fmt.Sprintf("If the server has the right certificate, give the root %s: --cafile FILE, and copy that file to the devices. "+
@@ -165,7 +169,7 @@ func (r *run) wrongRoot(top *x509.Certificate) finding {
 func (r *run) missingIntermediate(top *x509.Certificate) finding {
 	signer := issuerName(top)
 	return finding{
-		status: StatusFail,
+		id: ChainMissingIntermediate, status: StatusFail,
 		detail: fmt.Sprintf("%s alone; it was signed by %s%s, which was not sent and is not in %s (%s)", r.presentedText(), signer, keyIDText(top), r.target.rootsName(), r.trustedText()),
 		cause: fmt.Sprintf("An intermediate certificate is missing: the file of MQTT_SSL_PEM_CERT holds the server's own certificate only, and not %s that signed it. Browsers fetch it themselves, devices do not.",
 			signer),

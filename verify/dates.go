@@ -34,7 +34,7 @@ func (r *run) judgeDates(context.Context) finding {
 	found := pass(fmt.Sprintf("valid; the first to expire is %s, on %s", subject(first), r.when(first.NotAfter)))
 	if len(late) > 0 {
 		found = finding{
-			status: StatusWarn,
+			id: DatesEndsSoon, status: StatusWarn,
 			detail: fmt.Sprintf("%s expires on %s", subject(late[0]), r.when(late[0].NotAfter)),
 			cause:  "After that moment every device refuses the server.",
 			fix:    r.renewFix(late[0]),
@@ -51,7 +51,7 @@ func warning(cert *x509.Certificate) time.Duration {
 
 func (r *run) expired(place int, cert *x509.Certificate) finding {
 	return finding{
-		status: StatusFail,
+		id: DatesExpired, status: StatusFail,
 		detail: fmt.Sprintf("%s %s expired on %s", r.place(place, cert), subject(cert), r.when(cert.NotAfter)),
 		cause: "The certificate is past its end, so every device with a right clock refuses the server. " +
 			"If a new one is installed already, ThingsBoard has not loaded it: versions before 4.2.2.2 and 4.3.1.2 need a restart.",
@@ -61,7 +61,7 @@ func (r *run) expired(place int, cert *x509.Certificate) finding {
 
 func (r *run) notYet(place int, cert *x509.Certificate) finding {
 	return finding{
-		status: StatusFail,
+		id: DatesNotYet, status: StatusFail,
 		detail: fmt.Sprintf("%s %s is not valid before %s; this machine's clock says %s", r.place(place, cert), subject(cert), r.when(cert.NotBefore), r.now.UTC().Format(dateTime)),
 		cause:  "One of two clocks is wrong: this machine's, or that of the machine that made the certificate, which then stood in the future.",
 		fix: "Look at this clock: 'timedatectl' ('sudo timedatectl set-ntp true' sets it). If it is right, issue the certificate again on a machine with a right clock ('tbcert init', which sets its start a day back), install it and restart ThingsBoard. " +

@@ -36,7 +36,7 @@ func (r *run) handshake(ctx context.Context) finding {
 	found := pass(fmt.Sprintf("%s, %s, %s presented", versionText(state.Version),
 		tls.CipherSuiteName(state.CipherSuite), plural(len(state.PeerCertificates), "certificate")))
 	if r.target.ClientCertificate != nil && !r.asked {
-		found.status = StatusWarn
+		found.id, found.status = TLSCertificateNotAsked, StatusWarn
 		found.detail += "; the client certificate was not asked for"
 		found.cause = "The server did not ask for a client certificate, so this one stayed here and proves nothing. ThingsBoard always asks: something before it ends the TLS connection, or it is another broker."
 		found.fix = "Let the load balancer pass TCP through to ThingsBoard's MQTTS port, or use an access token."
@@ -107,7 +107,7 @@ func (r *run) noHandshake(err error, certificates []*x509.Certificate) finding {
 		return r.noSharedVersion(strings.TrimPrefix(err.Error(), "tls: "))
 	default:
 		return finding{
-			status: StatusFail,
+			id: TLSBroken, status: StatusFail,
 			detail: "the handshake broke off: " + strings.TrimPrefix(err.Error(), "tls: "),
 			cause:  "The server's side of the handshake is not what TLS 1.2 and 1.3 ask for; devices will refuse it too.",
 			fix:    fmt.Sprintf("Compare with 'openssl s_client -connect %s', and look for SSL errors in the server's log: 'journalctl -u thingsboard', /var/log/thingsboard/thingsboard.log.", r.address()),
@@ -118,7 +118,7 @@ func (r *run) noHandshake(err error, certificates []*x509.Certificate) finding {
 // otherServerKey is a server whose key does not belong to its certificate.
 func (r *run) otherServerKey(leaf *x509.Certificate) finding {
 	return finding{
-		status: StatusFail,
+		id: TLSKeyMismatch, status: StatusFail,
 		detail: fmt.Sprintf("the server presented %s (%s), and signed the handshake with another key", subject(leaf), certs.Fingerprint(leaf)),
 		cause: "The server's key does not belong to its certificate. ThingsBoard loads such a pair without a word, and then every handshake breaks: " +
 			"certificate and key are from different days, or MQTT_SSL_PEM_KEY points at an older file.",
@@ -132,7 +132,7 @@ const serverKeyFix = "Install server/mqttserver.pem of the workspace again (key,
 
 func (r *run) silentHandshake() finding {
 	return finding{
-		status: StatusFail,
+		id: TLSSilent, status: StatusFail,
 		detail: fmt.Sprintf("%s took the connection and sent nothing in %s", r.address(), r.verifier.timeout()),
 		cause: "The port is open, and nobody on it answers to TLS: a load balancer or a container's port mapping with no ThingsBoard behind it, a ThingsBoard that hangs or is still starting, " +
 			"a firewall that swallows what follows the connect, or a service that waits for the client to speak another language.",
@@ -143,20 +143,27 @@ func (r *run) silentHandshake() finding {
 
 // notTLS names what answered in place of TLS by its first bytes.
 func (r *run) notTLS(first []byte) finding {
+	found := r.plainListener()
 	what := "something that is not TLS"
+	found.id = TLSOtherProtocol
 	switch {
-	case strings.HasPrefix(string(first), "HTTP"):
-		what = "plain HTTP"
+	case strings.HasPrefix(string(first), "HTTP"), first[0] == '<':
+		what, found.id = "plain HTTP", TLSHTTP
 	case first[0]&0xf0 == 0x20:
-		what = "plain MQTT"
+		what, found.id = "plain MQTT", TLSPlainMQTT
+	case strings.HasPrefix(string(first), "PROXY"), string(first) == "\r\n\r\n\x00":
+		return r.proxyProtocol(fmt.Sprintf("%s answered with a PROXY protocol header: first bytes % x", r.address(), first))
 	case strings.HasPrefix(string(first), "SSH"):
 		what = "SSH"
 	}
-	found := r.plainListener()
 	found.detail = fmt.Sprintf("%s answered with %s: first bytes % x", r.address(), what, first)
-	if what == "plain HTTP" {
+	switch found.id {
+	case TLSHTTP:
 		found.cause = fmt.Sprintf("A web server listens on port %d: this is ThingsBoard's web interface or a proxy before it, not its MQTTS port.", r.target.Port)
 		found.fix = "Give the MQTTS port: --port 8883 is ThingsBoard's default (MQTT_SSL_BIND_PORT)."
+	case TLSOtherProtocol:
+		found.cause = fmt.Sprintf("Another service listens on port %d, which is not ThingsBoard's MQTTS port.", r.target.Port)
+		found.fix = "Give the MQTTS port: --port 8883 is ThingsBoard's default (MQTT_SSL_BIND_PORT). On the server, 'sudo ss -ltnp' shows who listens where."
 	}
 	return found
 }
@@ -164,7 +171,7 @@ func (r *run) notTLS(first []byte) finding {
 // plainListener is what it means when the port talks without TLS.
 func (r *run) plainListener() finding {
 	return finding{
-		status: StatusFail,
+		id: TLSPlainMQTT, status: StatusFail,
 		cause: fmt.Sprintf("Port %d is a listener without TLS: MQTT over TLS is switched off in ThingsBoard (MQTT_SSL_ENABLED is false by default), or this is its plain MQTT port.",
 			r.target.Port),
 		fix: fmt.Sprintf("Put the lines of server/thingsboard.conf into /etc/thingsboard/conf/thingsboard.conf (MQTT_SSL_ENABLED=true), 'sudo systemctl restart thingsboard', and use its MQTT_SSL_BIND_PORT (8883). "+
@@ -172,12 +179,16 @@ func (r *run) plainListener() finding {
 	}
 }
 
-// closedHandshake is a server that hung up at the first message. A plain MQTT
-// listener does so, and cannot be told from the other causes.
+// closedHandshake is a server that hung up at the first message, and no further
+// look told why.
 func (r *run) closedHandshake() finding {
-	found := r.plainListener()
-	found.detail = fmt.Sprintf("%s closed the connection at the first TLS message, without an answer", r.address())
-	found.cause += " Or the server closes every connection of this address: ThingsBoard blocks one for 60 s after 10 wrong credentials when TB_TRANSPORT_IP_RATE_LIMITS_ENABLED=true, and a proxy may have nothing behind it."
-	found.fix += " If it was a block, wait a minute and try again."
-	return found
+	return finding{
+		id:     TLSClosed,
+		status: StatusFail,
+		detail: fmt.Sprintf("%s closed the connection at the first TLS message, without an answer", r.address()),
+		cause: fmt.Sprintf("Who listens on port %d takes connections and does not speak TLS: another service, a load balancer with no ThingsBoard behind it, or MQTT without TLS (MQTT_SSL_ENABLED is false by default).",
+			r.target.Port),
+		fix: fmt.Sprintf("On the server, 'sudo ss -ltnp sport = :%d' shows who listens, and 'openssl s_client -connect 127.0.0.1:%d' goes past everything between. "+
+			"For ThingsBoard, put the lines of server/thingsboard.conf into /etc/thingsboard/conf/thingsboard.conf (MQTT_SSL_ENABLED=true), then 'sudo systemctl restart thingsboard'.", r.target.Port, r.target.Port),
+	}
 }

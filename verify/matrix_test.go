@@ -24,6 +24,7 @@ type row struct {
 	target func(*world) verify.Target
 	// what the first check that failed (or else warned) must say
 	detail, cause, fix string
+	diagnosis          verify.DiagnosisID
 
 	resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 	patient time.Duration // 0: patience
@@ -90,6 +91,9 @@ func (row row) run(t *testing.T, w *world) {
 		row.complete(t, check)
 	}
 	row.explained(t, report)
+	if report.Diagnosis != row.diagnosis {
+		t.Errorf("the diagnosis is %q, want %q", report.Diagnosis, row.diagnosis)
+	}
 	if t.Failed() {
 		for _, c := range report.Checks {
 			if c.Cause != "" {

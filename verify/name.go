@@ -26,7 +26,7 @@ func (r *run) judgeName(context.Context) finding {
 		return pass(fmt.Sprintf("is for %s", names))
 	}
 	found := finding{
-		status: StatusFail,
+		id: NameMismatch, status: StatusFail,
 		detail: fmt.Sprintf("the certificate is for %s, not for %s", names, host),
 		cause:  "The server's certificate was made for other names than the one that devices connect to.",
 		fix:    r.nameFix(),
@@ -34,9 +34,11 @@ func (r *run) judgeName(context.Context) finding {
 	isIP := net.ParseIP(host) != nil
 	switch {
 	case len(hosts) == 0:
+		found.id = NameCNOnly
 		found.detail = fmt.Sprintf("the certificate names no host at all in its subject alternative names (its CN is %q), so it is not for %s", leaf.Subject.CommonName, host)
 		found.cause = "The certificate has its name in the CN alone, which today's TLS libraries do not read."
 	case isIP && len(leaf.IPAddresses) == 0:
+		found.id = NameIP
 		found.detail += fmt.Sprintf(": it names no IP address, and %s is one", host)
 		found.cause = "Devices connect to an IP address, and the certificate holds DNS names only. An address must stand in it as an IP entry of its own."
 		found.fix = "Connect to the name: " + r.useName(leaf.DNSNames) + " Or: " + found.fix

@@ -40,7 +40,7 @@ func (r *run) resolve(ctx context.Context) finding {
 // answer.
 func unresolved(host string, err error) finding {
 	found := finding{
-		status: StatusFail,
+		id: DNSUnknownName, status: StatusFail,
 		detail: fmt.Sprintf("no address for %s: %s", host, resolverText(err)),
 		cause:  fmt.Sprintf("No DNS record and no line of the hosts file gives an address for %q: a typing error, a record that is not published, or a name that only another network knows.", host),
 		fix: fmt.Sprintf("Ask by 'getent hosts %s'. Add an A or AAAA record for it, or for a test a line with the server's address and %s in /etc/hosts. "+
@@ -48,6 +48,7 @@ func unresolved(host string, err error) finding {
 	}
 	var dns *net.DNSError
 	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &dns) && (dns.IsTimeout || dns.IsTemporary) && !dns.IsNotFound {
+		found.id = DNSNoAnswer
 		found.cause = "The DNS server did not answer: this machine's network or its DNS server is at fault, not ThingsBoard."
 		found.fix = fmt.Sprintf("Look at /etc/resolv.conf and ask by 'getent hosts %s'; a host given as an IP address needs no DNS (its certificate must name that address).", host)
 	}
@@ -81,7 +82,7 @@ type attempt struct {
 func (r *run) tcp(ctx context.Context) finding {
 	if r.target.Port < 1 || r.target.Port > math.MaxUint16 {
 		return finding{
-			status: StatusFail,
+			id: TCPBadPort, status: StatusFail,
 			detail: fmt.Sprintf("%d is not a TCP port", r.target.Port),
 			cause:  "Ports are numbers from 1 to 65535.",
 			fix:    "Give the port of ThingsBoard's MQTT transport: --port 8883, or --plain --port 1883, unless MQTT_SSL_BIND_PORT or MQTT_BIND_PORT say otherwise.",
@@ -91,7 +92,7 @@ func (r *run) tcp(ctx context.Context) finding {
 	if won.conn == nil {
 		return r.unreachable(failed)
 	}
-	r.conn = won.conn
+	r.conn, r.reached = won.conn, won.address
 	detail := "connected to " + won.address.String()
 	for _, other := range failed {
 		detail += fmt.Sprintf(" (%s: %s)", other.address.Addr(), r.dialText(other.err))
@@ -160,13 +161,16 @@ func (r *run) unreachable(failed []attempt) finding {
 	port := r.target.Port
 	switch {
 	case refused:
+		found.id = TCPRefused
 		found.cause = fmt.Sprintf("The machine is there, and no program listens on its port %d: ThingsBoard is not running or still starting, %s, or the port is not published by its container.", port, r.listenerSetting())
 		found.fix = fmt.Sprintf("On the server: 'sudo ss -ltnp sport = :%d' shows who listens, 'systemctl status thingsboard' whether ThingsBoard runs. %s "+
 			"In Docker, publish the port: -p %d:%d.", port, r.listenerFix(), port, port)
 	case silent:
+		found.id = TCPSilent
 		found.cause = fmt.Sprintf("No answer from that address: a firewall or a cloud security group drops port %d, the machine is off, or the address is an old one.", port)
 		found.fix = fmt.Sprintf("Open the port on the server and in the cloud's security group: 'sudo ufw allow %d/tcp'. Then try from here: 'nc -vz %s %d'.", port, r.target.Host, port)
 	default:
+		found.id = TCPNoRoute
 		found.cause = "This machine found no way to that address."
 		found.fix = fmt.Sprintf("Look at the way there: 'ip route get %s', and whether a VPN is needed; then 'nc -vz %s %d'.", failed[0].address.Addr(), r.target.Host, port)
 	}

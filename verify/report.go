@@ -71,12 +71,13 @@ const (
 // Check is the result of one check. A failure tells what happened in Detail,
 // why in Cause, and what to do in Fix; a warning does too.
 type Check struct {
-	ID           CheckID `json:"id"`
-	Status       Status  `json:"status"`
-	Detail       string  `json:"detail"`
-	Cause        string  `json:"cause,omitempty"`
-	Fix          string  `json:"fix,omitempty"`
-	Milliseconds float64 `json:"ms"`
+	ID           CheckID     `json:"id"`
+	Status       Status      `json:"status"`
+	Diagnosis    DiagnosisID `json:"diagnosis,omitempty"` // of a failure or a warning
+	Detail       string      `json:"detail"`
+	Cause        string      `json:"cause,omitempty"`
+	Fix          string      `json:"fix,omitempty"`
+	Milliseconds float64     `json:"ms"`
 }
 
 // TargetInfo is where a run went.
@@ -92,5 +93,8 @@ type Report struct {
 	ExitCode int        `json:"exit_code"` // 0, the code of Failed, or ExitInterrupted
 	Target   TargetInfo `json:"target"`
 	Failed   CheckID    `json:"failed,omitempty"` // the first check that failed
-	Checks   []Check    `json:"checks"`           // every check, in order
+	// Diagnosis is that of the first check that failed; when none did, of the
+	// first warning.
+	Diagnosis DiagnosisID `json:"diagnosis,omitempty"`
+	Checks    []Check     `json:"checks"` // every check, in order
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/tbcert/tbcert/thingsboard/device"
 	"github.com/tbcert/tbcert/verify"
 )
 
@@ -30,9 +31,9 @@ func passRows() []row {
 			return target
 		}},
 		{name: "a short life, two thirds to go", want: "ppppppppps", target: func(w *world) verify.Target { return w.at(w.presents["short, not yet"]) }},
-		{name: "ends soon", want: "pppppwppps", detail: "expires on … (in 9 days)", cause: "every device refuses", fix: "tbcert init",
+		{name: "ends soon", want: "pppppwppps", diagnosis: verify.DatesEndsSoon, detail: "expires on … (in 9 days)", cause: "every device refuses", fix: "tbcert init",
 			target: func(w *world) verify.Target { return w.at(w.presents["ends soon"]) }},
-		{name: "ends today", want: "pppppwppps", detail: "(in less than a day)", cause: "every device refuses", fix: "tbcert init",
+		{name: "ends today", want: "pppppwppps", diagnosis: verify.DatesEndsSoon, detail: "(in less than a day)", cause: "every device refuses", fix: "tbcert init",
 			target: func(w *world) verify.Target { return w.at(w.presents["ends today"]) }},
 		{name: "the second address answers", want: "ppppppppps", target: func(w *world) verify.Target {
 			target := w.at(w.good)
@@ -48,10 +49,15 @@ func passRows() []row {
 		}},
 		{name: "a client certificate that is asked for", want: "ppppppppps", target: func(w *world) verify.Target {
 			target := w.at(w.demanding)
-			target.ClientCertificate = w.client.tls()
+			target.ClientCertificate, target.Login = w.client.tls(), device.Login{}
 			return target
 		}},
-		{name: "a client certificate that nobody asks for", want: "ppwpppppps", detail: "was not asked for", cause: "ThingsBoard always asks", fix: "pass TCP through",
+		{name: "a client certificate and a token", want: "pppppppwps", target: func(w *world) verify.Target {
+			target := w.at(w.demanding)
+			target.ClientCertificate = w.client.tls()
+			return target
+		}, diagnosis: verify.ConnectTokenIgnored, detail: "the user name was not looked at", cause: "does not look at a token", fix: "Leave --token away"},
+		{name: "a client certificate that nobody asks for", want: "ppwpppppps", diagnosis: verify.TLSCertificateNotAsked, detail: "was not asked for", cause: "ThingsBoard always asks", fix: "pass TCP through",
 			target: func(w *world) verify.Target {
 				target := w.at(w.good)
 				target.ClientCertificate = w.client.tls()
@@ -74,48 +80,48 @@ func reachRows() []row {
 	}
 	return []row{
 		{name: "unknown host, asked really", want: "Fsssssssss", target: host, patient: short,
-			detail: "no address for no-such-host.invalid", cause: "DNS", fix: "getent hosts no-such-host.invalid"},
+			diagnosis: verify.DNSUnknownName, detail: "no address for no-such-host.invalid", cause: "DNS", fix: "getent hosts no-such-host.invalid"},
 		{name: "unknown host", want: "Fsssssssss", target: host,
 			resolve: func(_ context.Context, name string) ([]netip.Addr, error) {
 				return nil, &net.DNSError{Err: "no such host", Name: name, Server: "192.0.2.53:53", IsNotFound: true}
 			},
-			detail: "no address for no-such-host.invalid: no such host (asked 192.0.2.53:53)", cause: "No DNS record", fix: "/etc/hosts"},
+			diagnosis: verify.DNSUnknownName, detail: "no address for no-such-host.invalid: no such host (asked 192.0.2.53:53)", cause: "No DNS record", fix: "/etc/hosts"},
 		{name: "a host with no addresses", want: "Fsssssssss", target: host,
-			resolve: func(context.Context, string) ([]netip.Addr, error) { return nil, nil },
-			detail:  "gave no address", cause: "No DNS record", fix: "getent hosts"},
+			resolve:   func(context.Context, string) ([]netip.Addr, error) { return nil, nil },
+			diagnosis: verify.DNSUnknownName, detail: "gave no address", cause: "No DNS record", fix: "getent hosts"},
 		{name: "a resolver that does not answer", want: "Fsssssssss", target: host, patient: short,
 			resolve: func(ctx context.Context, _ string) ([]netip.Addr, error) {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			},
-			detail: "deadline exceeded", cause: "DNS server did not answer", fix: "/etc/resolv.conf"},
+			diagnosis: verify.DNSNoAnswer, detail: "deadline exceeded", cause: "DNS server did not answer", fix: "/etc/resolv.conf"},
 		{name: "a resolver that fails for now", want: "Fsssssssss", target: host,
 			resolve: func(context.Context, string) ([]netip.Addr, error) {
 				return nil, &net.DNSError{Err: "server misbehaving", IsTemporary: true}
 			},
-			detail: "server misbehaving", cause: "DNS server did not answer", fix: "/etc/resolv.conf"},
+			diagnosis: verify.DNSNoAnswer, detail: "server misbehaving", cause: "DNS server did not answer", fix: "/etc/resolv.conf"},
 		{name: "closed port", want: "pFssssssss", target: func(w *world) verify.Target { return w.at(w.closed) },
-			detail: "127.0.0.1: … connection refused", cause: "no program listens … MQTT_SSL_ENABLED", fix: "ss -ltnp … systemctl status thingsboard … MQTT_SSL_ENABLED=true"},
+			diagnosis: verify.TCPRefused, detail: "127.0.0.1: … connection refused", cause: "no program listens … MQTT_SSL_ENABLED", fix: "ss -ltnp … systemctl status thingsboard … MQTT_SSL_ENABLED=true"},
 		{name: "closed plain port", want: "pFssssssss", target: func(w *world) verify.Target { return w.plainAt(w.closed) },
-			detail: "connection refused", cause: "MQTT_BIND_PORT", fix: "MQTT_BIND_PORT"},
+			diagnosis: verify.TCPRefused, detail: "connection refused", cause: "MQTT_BIND_PORT", fix: "MQTT_BIND_PORT"},
 		{name: "a firewall that drops", want: "pFssssssss", patient: short, target: func(w *world) verify.Target { return w.at(w.dropped) },
-			detail: "no answer in 400ms", cause: "a firewall or a cloud security group drops port", fix: "ufw allow … nc -vz 127.0.0.1"},
+			diagnosis: verify.TCPSilent, detail: "no answer in 400ms", cause: "a firewall or a cloud security group drops port", fix: "ufw allow … nc -vz 127.0.0.1"},
 		{name: "one address drops, the other refuses", want: "pFssssssss", patient: short, target: func(w *world) verify.Target {
 			target := w.at(w.dropped)
 			target.Host = "broker.test"
 			return target
 		}, resolve: func(context.Context, string) ([]netip.Addr, error) {
 			return []netip.Addr{netip.MustParseAddr("127.0.0.9"), netip.MustParseAddr("127.0.0.1")}, nil
-		}, detail: "127.0.0.9: … connection refused … 127.0.0.1: … no answer", cause: "no program listens", fix: "ss -ltnp"},
+		}, diagnosis: verify.TCPRefused, detail: "127.0.0.9: … connection refused … 127.0.0.1: … no answer", cause: "no program listens", fix: "ss -ltnp"},
 		{name: "a port above all ports", want: "pFssssssss", target: func(w *world) verify.Target { return w.at(w.good + 1<<16) },
-			detail: "is not a TCP port", cause: "1 to 65535", fix: "--port 8883"},
+			diagnosis: verify.TCPBadPort, detail: "is not a TCP port", cause: "1 to 65535", fix: "--port 8883"},
 		{name: "no port", want: "pFssssssss", target: func(w *world) verify.Target { return w.plainAt(0) },
-			detail: "0 is not a TCP port", cause: "1 to 65535", fix: "--plain --port 1883"},
+			diagnosis: verify.TCPBadPort, detail: "0 is not a TCP port", cause: "1 to 65535", fix: "--plain --port 1883"},
 		{name: "no route", want: "pFssssssss", target: func(w *world) verify.Target {
 			target := w.at(w.good)
 			target.Host = "255.255.255.255"
 			return target
-		}, detail: "255.255.255.255", cause: "found no way", fix: "ip route get 255.255.255.255"},
+		}, diagnosis: verify.TCPNoRoute, detail: "255.255.255.255", cause: "found no way", fix: "ip route get 255.255.255.255"},
 	}
 }
 
@@ -123,37 +129,37 @@ func reachRows() []row {
 func handshakeRows() []row {
 	return []row{
 		{name: "silent port", want: "ppFsssssss", patient: short, target: func(w *world) verify.Target { return w.at(w.silent) },
-			detail: "sent nothing in 400ms", cause: "nobody on it answers to TLS", fix: "openssl s_client -connect 127.0.0.1:"},
+			diagnosis: verify.TLSSilent, detail: "sent nothing in 400ms", cause: "nobody on it answers to TLS", fix: "openssl s_client -connect 127.0.0.1:"},
 		{name: "plain mosquitto on the TLS port", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.plain) },
-			detail: "closed the connection at the first TLS message", cause: "without TLS … MQTT_SSL_ENABLED", fix: "MQTT_SSL_ENABLED=true … tbcert verify --plain"},
+			diagnosis: verify.TLSPlainMQTT, detail: "does not take TLS, and answers MQTT without it", cause: "without TLS … MQTT_SSL_ENABLED", fix: "MQTT_SSL_ENABLED=true … tbcert verify --plain"},
 		{name: "plain MQTT on the TLS port", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.says["MQTT"]) },
-			detail: "plain MQTT: first bytes 20 02 00 00", cause: "without TLS", fix: "MQTT_SSL_ENABLED=true"},
+			diagnosis: verify.TLSPlainMQTT, detail: "plain MQTT: first bytes 20 02 00 00", cause: "without TLS", fix: "MQTT_SSL_ENABLED=true"},
 		{name: "HTTP on the TLS port", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.says["HTTP"]) },
-			detail: "plain HTTP: first bytes 48 54 54 50", cause: "web", fix: "--port 8883"},
+			diagnosis: verify.TLSHTTP, detail: "plain HTTP: first bytes 48 54 54 50", cause: "web", fix: "--port 8883"},
 		{name: "SSH on the TLS port", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.says["SSH"]) },
-			detail: "SSH: first bytes 53 53 48", cause: "without TLS", fix: "thingsboard.conf"},
+			diagnosis: verify.TLSOtherProtocol, detail: "SSH: first bytes 53 53 48", cause: "Another service", fix: "--port 8883 … ss -ltnp"},
 		{name: "no TLS version in common", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.s["TLS 1.1"]) },
-			detail: "protocol version", cause: "share no TLS version", fix: "TLS 1.2 or 1.3 … -tls1_2"},
+			diagnosis: verify.TLSVersion, detail: "protocol version", cause: "share no TLS version", fix: "TLS 1.2 or 1.3 … -tls1_2"},
 		{name: "a server that chooses TLS 1.1", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.says["old ServerHello"]) },
-			detail: "protocol version", cause: "share no TLS version", fix: "TLS 1.2 or 1.3"},
+			diagnosis: verify.TLSVersion, detail: "protocol version", cause: "share no TLS version", fix: "TLS 1.2 or 1.3"},
 		{name: "no cipher in common", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.s["no cipher"]) },
-			detail: "alert 40", cause: "cannot use its own certificate, or shares no cipher", fix: "mqttserver.pem"},
+			diagnosis: verify.TLSCipher, detail: "alert 40", cause: "cannot use its own certificate, or shares no cipher", fix: "mqttserver.pem"},
 		{name: "a server that cannot use its key", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.says["alert"]) },
-			detail: "alert 80", cause: "key that does not belong to its certificate", fix: "mqttserver.pem … restart thingsboard"},
+			diagnosis: verify.TLSKeyMismatch, detail: "alert 80", cause: "key that does not belong to its certificate", fix: "mqttserver.pem … restart thingsboard"},
 		{name: "a key that is not the certificate's, TLS 1.2", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.scripts["other key, TLS 1.2"]) },
-			detail: "CN=broker.test … sha256: … with another key", cause: "key does not belong to its certificate", fix: "MQTT_SSL_PEM_KEY … restart thingsboard"},
+			diagnosis: verify.TLSKeyMismatch, detail: "CN=broker.test … sha256: … with another key", cause: "key does not belong to its certificate", fix: "MQTT_SSL_PEM_KEY … restart thingsboard"},
 		{name: "a key that is not the certificate's, TLS 1.3", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.scripts["other key, TLS 1.3"]) },
-			detail: "CN=broker.test … sha256: … with another key", cause: "key does not belong to its certificate", fix: "MQTT_SSL_PEM_KEY … restart thingsboard"},
+			diagnosis: verify.TLSKeyMismatch, detail: "CN=broker.test … sha256: … with another key", cause: "key does not belong to its certificate", fix: "MQTT_SSL_PEM_KEY … restart thingsboard"},
 		{name: "a client certificate is demanded, TLS 1.2", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.s["demands in 1.2"]) },
-			detail: "alert 40", cause: "demands one and got none", fix: "tbcert inspect cert.pem"},
+			diagnosis: verify.TLSCertificateRequired, detail: "alert 40", cause: "demands one and got none", fix: "tbcert inspect cert.pem"},
 		{name: "a client certificate of another CA, TLS 1.2", want: "ppFsssssss", target: func(w *world) verify.Target {
 			target := w.at(w.s["demands in 1.2"])
 			target.ClientCertificate = w.stranger.tls()
 			return target
-		}, detail: "alert 48", cause: "its chain does not fit", fix: "tbcert inspect cert.pem"},
+		}, diagnosis: verify.TLSCertificateRefused, detail: "alert 48", cause: "its chain does not fit", fix: "tbcert inspect cert.pem"},
 		{name: "a hello cut short", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.says["half a hello"]) },
-			detail: "broke off", cause: "not what TLS 1.2 and 1.3 ask for", fix: "openssl s_client"},
+			diagnosis: verify.TLSBroken, detail: "broke off", cause: "not what TLS 1.2 and 1.3 ask for", fix: "openssl s_client"},
 		{name: "another alert", want: "ppFsssssss", target: func(w *world) verify.Target { return w.at(w.says["other"]) },
-			detail: "alert 10", cause: "refused to go on", fix: "openssl s_client"},
+			diagnosis: verify.TLSBroken, detail: "alert 10", cause: "refused to go on", fix: "openssl s_client"},
 	}
 }

@@ -23,6 +23,7 @@ type run struct {
 	interrupted bool
 
 	addresses []netip.Addr
+	reached   netip.AddrPort // where conn leads
 	conn      net.Conn
 	secure    *tls.Conn
 	asked     bool // the server asked for a client certificate
@@ -40,6 +41,7 @@ type step struct {
 
 // finding is what a check found.
 type finding struct {
+	id                 DiagnosisID // of a failure or a warning
 	status             Status
 	detail, cause, fix string
 }
@@ -99,7 +101,7 @@ func (r *run) try(ctx context.Context, s step) Check {
 	found := s.check(limited)
 	cancel()
 	check := Check{
-		ID: s.id, Status: found.status, Detail: found.detail, Cause: found.cause, Fix: found.fix,
+		ID: s.id, Status: found.status, Diagnosis: found.id, Detail: found.detail, Cause: found.cause, Fix: found.fix,
 		Milliseconds: milliseconds(r.verifier.now().Sub(begin)),
 	}
 	if found.status != StatusFail {
@@ -108,6 +110,10 @@ func (r *run) try(ctx context.Context, s step) Check {
 	if ctx.Err() != nil { // the user's doing, not the server's
 		r.interrupted = true
 		return Check{ID: s.id, Status: StatusSkip, Detail: "interrupted", Milliseconds: check.Milliseconds}
+	}
+	if found.id != "" {
+		found = r.explain(ctx, found)
+		check.Diagnosis, check.Detail, check.Cause, check.Fix = found.id, found.detail, found.cause, found.fix
 	}
 	r.block(s.id, []CheckID{s.id})
 	return check
@@ -161,9 +167,12 @@ func (r *run) report() Report {
 	}
 	for _, check := range r.checks {
 		if check.Status == StatusFail {
-			report.Failed = check.ID
+			report.Failed, report.Diagnosis = check.ID, check.Diagnosis
 			break
 		}
+	}
+	if report.Failed == "" {
+		report.Diagnosis = firstWarning(r.checks)
 	}
 	report.ExitCode = report.Failed.ExitCode()
 	if r.interrupted {
@@ -171,6 +180,16 @@ func (r *run) report() Report {
 	}
 	report.OK = report.ExitCode == 0
 	return report
+}
+
+// firstWarning is the diagnosis of the first check that warns.
+func firstWarning(checks []Check) DiagnosisID {
+	for _, check := range checks {
+		if check.Status == StatusWarn {
+			return check.Diagnosis
+		}
+	}
+	return ""
 }
 
 // close ends the session and the connection. What comes back no longer

@@ -59,33 +59,33 @@ func sandboxRows() []row {
 			return w.plainAt(portOf(w.sandbox["plain"].MQTTAddr()))
 		}},
 		{name: "sandbox refuses the token", want: refused, target: inSandbox("refuses", stranger),
-			detail: "CONNACK 5", cause: "not the access token of any device", fix: "Manage credentials"},
+			diagnosis: verify.ConnectBadToken, detail: "CONNACK 5", cause: "not the access token of any device", fix: "Manage credentials"},
 		{name: "sandbox, no user name", want: refused, target: inSandbox("refuses", nobody), // ThingsBoard says 2 to a client id alone, and 5 to nothing at all
-			detail: "CONNACK 2", cause: "No user name was sent", fix: "--token-file"},
+			diagnosis: verify.ConnectNoUsername, detail: "CONNACK 2", cause: "No user name was sent", fix: "--token-file"},
 		{name: "sandbox, TLS on the plain port", want: "ppsssssFss", target: func(w *world) verify.Target {
 			return w.plainAt(portOf(w.sandbox["TLS on plain"].MQTTSAddr()))
-		}, detail: "closed", cause: "TLS port", fix: "Leave --plain away"},
+		}, diagnosis: verify.ConnectTLSPort, detail: "does not take plain MQTT, and answers TLS", cause: "TLS port", fix: "Leave --plain away"},
 		{name: "sandbox, plain on the TLS port", want: "ppFsssssss", target: func(w *world) verify.Target {
 			return w.at(portOf(w.sandbox["plain on TLS"].MQTTAddr()))
-		}, detail: "closed the connection at the first TLS message", cause: "without TLS", fix: "MQTT_SSL_ENABLED=true"},
+		}, diagnosis: verify.TLSPlainMQTT, detail: "does not take TLS, and answers MQTT without it", cause: "without TLS", fix: "MQTT_SSL_ENABLED=true"},
 		{name: "sandbox fault connack=2", want: refused, target: inSandbox("connack=2"),
-			detail: "CONNACK 2", cause: "client id", fix: "--client-id"},
+			diagnosis: verify.ConnectIdentifier, detail: "CONNACK 2", cause: "client id", fix: "--client-id"},
 		{name: "sandbox fault connack=3", want: refused, target: inSandbox("connack=3"),
-			detail: "CONNACK 3", cause: "fault in the server", fix: "postgresql"},
+			diagnosis: verify.ConnectUnavailable, detail: "CONNACK 3", cause: "fault in the server", fix: "postgresql"},
 		{name: "sandbox fault connack=200", want: refused, target: inSandbox("connack=200"),
-			detail: "CONNACK 200 (0xc8)", cause: "codes 0 to 5", fix: "proxy"},
+			diagnosis: verify.ConnectUnknownCode, detail: "CONNACK 200 (0xc8)", cause: "codes 0 to 5", fix: "proxy"},
 		{name: "sandbox fault close-before-connack", want: refused, target: inSandbox("close-before-connack"),
-			detail: "without a CONNACK", cause: "60 s after 10 wrong credentials", fix: "journalctl -u thingsboard"},
+			diagnosis: verify.ConnectClosed, detail: "without a CONNACK", cause: "60 s after 10 wrong credentials", fix: "journalctl -u thingsboard"},
 		{name: "sandbox fault close-after-publish", want: unacknowledged, target: inSandbox("close-after-publish"),
-			detail: "closed the connection after PUBLISH", cause: "disconnects without PUBACK", fix: "stop the device"},
+			diagnosis: verify.PublishClosed, detail: "closed the connection after PUBLISH", cause: "disconnects without PUBACK", fix: "stop the device"},
 		{name: "sandbox closes on a payload that is no telemetry", want: unacknowledged, target: inSandbox("payload", payload([]byte(`{"temperature":`))),
-			detail: "closed the connection after PUBLISH", cause: "this one is not telemetry", fix: `--payload '{"temperature":25}'`},
+			diagnosis: verify.PublishPayload, detail: "closed the connection after PUBLISH", cause: "this one is not telemetry", fix: `--payload '{"temperature":25}'`},
 		{name: "sandbox closes on a payload that is too large", want: unacknowledged, target: inSandbox("large", payload(bytes.Repeat([]byte(" "), 65537))),
-			detail: "closed the connection after PUBLISH", cause: "65537 bytes", fix: "NETTY_MAX_PAYLOAD_SIZE"},
+			diagnosis: verify.PublishTooLarge, detail: "closed the connection after PUBLISH", cause: "65537 bytes", fix: "NETTY_MAX_PAYLOAD_SIZE"},
 		{name: "sandbox fault no-puback", want: unacknowledged, patient: short, target: inSandbox("no-puback"),
-			detail: "no PUBACK for … in 400ms", cause: "queue", fix: "--timeout"},
+			diagnosis: verify.PublishNoPUBACK, detail: "no PUBACK for … in 400ms", cause: "queue", fix: "--timeout"},
 		{name: "sandbox fault no-attributes", want: "pppppppppF", patient: short, target: inSandbox("no-attributes", roundTrip),
-			detail: "did not come back in 400ms", cause: "save attributes", fix: "not ThingsBoard"},
+			diagnosis: verify.RoundTripSilent, detail: "did not come back in 400ms", cause: "save attributes", fix: "not ThingsBoard"},
 	}
 }
 

@@ -25,7 +25,11 @@ func scripted(what string, edits ...func(*world, *verify.Target)) func(*world) v
 
 func nobody(_ *world, target *verify.Target) { target.Login = device.Login{ClientID: "meter-1"} }
 
-func withClient(w *world, target *verify.Target) { target.ClientCertificate = w.client.tls() }
+func withClient(w *world, target *verify.Target) {
+	target.ClientCertificate, target.Login = w.client.tls(), device.Login{}
+}
+
+func withBoth(w *world, target *verify.Target) { target.ClientCertificate = w.client.tls() }
 
 func roundTrip(_ *world, target *verify.Target) { target.RoundTrip = true }
 
@@ -38,56 +42,58 @@ func connectRows() []row {
 	refused := "pppppppFss"
 	return []row{
 		{name: "mosquitto refuses the token", want: refused, target: func(w *world) verify.Target { return w.at(w.guarded) },
-			detail: "CONNACK 5", cause: "not the access token of any device", fix: "Manage credentials … tbcert provision NAME … 60 s"},
+			diagnosis: verify.ConnectBadToken, detail: "CONNACK 5", cause: "not the access token of any device", fix: "Manage credentials … tbcert provision NAME … 60 s"},
 		{name: "mosquitto refuses user name and password", want: refused, target: func(w *world) verify.Target {
 			target := w.at(w.guarded)
 			target.Login = login("somebody", thePassword)
 			return target
-		}, detail: "CONNACK 5", cause: "basic credentials", fix: "--password-file"},
+		}, diagnosis: verify.ConnectBadBasic, detail: "CONNACK 5", cause: "basic credentials", fix: "--password-file"},
 		{name: "mosquitto refuses nobody", want: refused, target: func(w *world) verify.Target {
 			target := w.at(w.guarded)
 			target.Login = device.Login{}
 			return target
-		}, detail: "CONNACK 5", cause: "No credential was sent", fix: "--token-file"},
+		}, diagnosis: verify.ConnectNoUsername, detail: "CONNACK 5", cause: "No credential was sent", fix: "--token-file"},
 		{name: "refused over plain MQTT", want: "ppsssssFss", target: func(w *world) verify.Target { return w.plainAt(w.says["CONNACK 5"]) },
-			detail: "CONNACK 5", cause: "access token", fix: "Manage credentials"},
+			diagnosis: verify.ConnectBadToken, detail: "CONNACK 5", cause: "access token", fix: "Manage credentials"},
 		{name: "a client certificate without a device", want: refused, target: scripted("CONNACK 5", withClient),
-			detail: "CONNACK 5", cause: "does not look at the token", fix: "X.509"},
+			diagnosis: verify.ConnectCertificateUnknown, detail: "CONNACK 5", cause: "knows no device for the client certificate", fix: "X.509"},
+		{name: "a client certificate without a device, and a token", want: refused, target: scripted("CONNACK 5", withBoth),
+			diagnosis: verify.ConnectTokenIgnored, detail: "CONNACK 5", cause: "does not look at it", fix: "leave --cert and --key away … X.509"},
 		{name: "another protocol version", want: refused, target: scripted("CONNACK 1"),
-			detail: "CONNACK 1", cause: "does not speak MQTT 3.1.1", fix: "--host"},
+			diagnosis: verify.ConnectVersion, detail: "CONNACK 1", cause: "does not speak MQTT 3.1.1", fix: "--host"},
 		{name: "no user name", want: refused, target: scripted("CONNACK 2", nobody),
-			detail: "CONNACK 2", cause: "No user name was sent", fix: "--token-file"},
+			diagnosis: verify.ConnectNoUsername, detail: "CONNACK 2", cause: "No user name was sent", fix: "--token-file"},
 		{name: "client id refused", want: refused, target: scripted("CONNACK 2"),
-			detail: "CONNACK 2", cause: "client id", fix: "--client-id"},
+			diagnosis: verify.ConnectIdentifier, detail: "CONNACK 2", cause: "client id", fix: "--client-id"},
 		{name: "server fault", want: refused, target: scripted("CONNACK 3"),
-			detail: "CONNACK 3", cause: "fault in the server", fix: "postgresql"},
+			diagnosis: verify.ConnectUnavailable, detail: "CONNACK 3", cause: "fault in the server", fix: "postgresql"},
 		{name: "a code that ThingsBoard never sends", want: refused, target: scripted("CONNACK 4"),
-			detail: "CONNACK 4", cause: "ThingsBoard never answers this", fix: "--username"},
+			diagnosis: verify.ConnectOtherBroker, detail: "CONNACK 4", cause: "ThingsBoard never answers this", fix: "--username"},
 		{name: "an unknown CONNACK byte", want: refused, target: scripted("CONNACK 200"),
-			detail: "CONNACK 200 (0xc8)", cause: "codes 0 to 5", fix: "proxy"},
+			diagnosis: verify.ConnectUnknownCode, detail: "CONNACK 200 (0xc8)", cause: "codes 0 to 5", fix: "proxy"},
 		{name: "close before CONNACK", want: refused, target: scripted("close"),
-			detail: "closed the connection without a CONNACK", cause: "60 s after 10 wrong credentials", fix: "journalctl -u thingsboard"},
+			diagnosis: verify.ConnectClosed, detail: "closed the connection without a CONNACK", cause: "60 s after 10 wrong credentials", fix: "journalctl -u thingsboard"},
 		{name: "no CONNACK", want: refused, patient: short, target: scripted("no CONNACK"),
-			detail: "no CONNACK in 400ms", cause: "does not answer", fix: "--timeout"},
+			diagnosis: verify.ConnectSilent, detail: "no CONNACK in 400ms", cause: "does not answer", fix: "--timeout"},
 		{name: "TLS 1.2, and no MQTT in it", want: refused, patient: short, target: func(w *world) verify.Target { return w.at(w.s["TLS 1.2"]) },
-			detail: "no CONNACK in 400ms", cause: "something other than MQTT", fix: "--timeout"},
+			diagnosis: verify.ConnectSilent, detail: "no CONNACK in 400ms", cause: "something other than MQTT", fix: "--timeout"},
 		{name: "HTTP over TLS", want: refused, target: scripted("HTTP"),
-			detail: "not MQTT: first bytes 48 54 54 50", cause: "web server", fix: "MQTT_SSL_BIND_PORT"},
+			diagnosis: verify.ConnectHTTP, detail: "not MQTT: first bytes 48 54 54 50", cause: "web server", fix: "MQTT_SSL_BIND_PORT"},
 		{name: "TLS on the plain port of mosquitto", want: "ppsssssFss", target: func(w *world) verify.Target { return w.plainAt(w.good) },
-			detail: "without a CONNACK", cause: "may be a TLS port, which closes on plain MQTT", fix: "Leave --plain away"},
+			diagnosis: verify.ConnectTLSPort, detail: "answers TLS", cause: "is a TLS port", fix: "Leave --plain away"},
 		{name: "TLS on the plain port, telling", want: "ppsssssFss", target: func(w *world) verify.Target { return w.plainAt(w.says["alert"]) },
-			detail: "TLS: first bytes 15 03", cause: "is a TLS port", fix: "Leave --plain away"},
+			diagnosis: verify.ConnectTLSPort, detail: "TLS: first bytes 15 03", cause: "is a TLS port", fix: "Leave --plain away"},
 		{name: "a plain port that closes", want: "ppsssssFss", target: func(w *world) verify.Target { return w.plainAt(w.says["close"]) },
-			detail: "without a CONNACK", cause: "may be a TLS port", fix: "Leave --plain away"},
+			diagnosis: verify.ConnectClosed, detail: "without a CONNACK", cause: "may be a TLS port", fix: "Leave --plain away"},
 		{name: "silent plain port", want: "ppsssssFss", patient: short, target: func(w *world) verify.Target { return w.plainAt(w.silent) },
-			detail: "no CONNACK in 400ms", cause: "A TLS port stays silent", fix: "--timeout"},
+			diagnosis: verify.ConnectSilent, detail: "no CONNACK in 400ms", cause: "A TLS port stays silent", fix: "--timeout"},
 		{name: "a client certificate is demanded", want: refused, target: func(w *world) verify.Target { return w.at(w.demanding) },
-			detail: "alert 116", cause: "demands one and got none", fix: "tbcert inspect cert.pem"},
+			diagnosis: verify.ConnectCertificateRequired, detail: "alert 116", cause: "demands one and got none", fix: "tbcert inspect cert.pem"},
 		{name: "an expired client certificate", want: refused, target: func(w *world) verify.Target {
 			target := w.at(w.demanding)
 			target.ClientCertificate = w.expiredClient.tls()
 			return target
-		}, detail: "alert 45", cause: "the client certificate is expired", fix: "tbcert inspect cert.pem"},
+		}, diagnosis: verify.ConnectCertificateRefused, detail: "alert 45", cause: "the client certificate is expired", fix: "tbcert inspect cert.pem"},
 	}
 }
 
@@ -96,23 +102,23 @@ func publishRows() []row {
 	refused, lost := "ppppppppFs", "pppppppppF"
 	return []row{
 		{name: "close after PUBLISH", want: refused, target: scripted("close after"),
-			detail: "closed the connection after PUBLISH", cause: "disconnects without PUBACK when it cannot parse the payload … took the session back", fix: "stop the device"},
+			diagnosis: verify.PublishClosed, detail: "closed the connection after PUBLISH", cause: "disconnects without PUBACK when it cannot parse the payload … took the session back", fix: "stop the device"},
 		{name: "close after a payload that is no telemetry", want: refused, target: scripted("close after", payload([]byte(`{"temperature":`))),
-			detail: "with no PUBACK", cause: "disconnects without PUBACK … this one is not telemetry", fix: `--payload '{"temperature":25}'`},
+			diagnosis: verify.PublishPayload, detail: "with no PUBACK", cause: "disconnects without PUBACK … this one is not telemetry", fix: `--payload '{"temperature":25}'`},
 		{name: "close after a payload that is too large", want: refused, target: scripted("close after", payload(bytes.Repeat([]byte(" "), 65537))),
-			detail: "with no PUBACK", cause: "65537 bytes", fix: "NETTY_MAX_PAYLOAD_SIZE"},
+			diagnosis: verify.PublishTooLarge, detail: "with no PUBACK", cause: "65537 bytes", fix: "NETTY_MAX_PAYLOAD_SIZE"},
 		{name: "no PUBACK", want: refused, patient: short, target: scripted("no PUBACK"),
-			detail: "no PUBACK for … in 400ms", cause: "queue", fix: "--timeout"},
+			diagnosis: verify.PublishNoPUBACK, detail: "no PUBACK for … in 400ms", cause: "queue", fix: "--timeout"},
 		{name: "no MQTT where the PUBACK was due", want: refused, target: scripted("no MQTT"),
-			detail: "expected PUBACK … HTTP/1.1", cause: "something other than PUBACK", fix: "journalctl -u thingsboard"},
+			diagnosis: verify.PublishBroken, detail: "expected PUBACK … HTTP/1.1", cause: "something other than PUBACK", fix: "journalctl -u thingsboard"},
 		{name: "no PUBACK, and a round trip asked for", want: refused, patient: short, target: scripted("no PUBACK", roundTrip),
-			detail: "no PUBACK", cause: "queue", fix: "latest telemetry"},
+			diagnosis: verify.PublishNoPUBACK, detail: "no PUBACK", cause: "queue", fix: "latest telemetry"},
 		{name: "mosquitto loses the round trip", want: lost, patient: short, target: func(w *world) verify.Target {
 			target := w.at(w.good)
 			target.RoundTrip = true
 			return target
-		}, detail: "did not come back in 400ms", cause: "save attributes", fix: "not ThingsBoard"},
+		}, diagnosis: verify.RoundTripSilent, detail: "did not come back in 400ms", cause: "save attributes", fix: "not ThingsBoard"},
 		{name: "closed on the round trip", want: lost, target: scripted("close later", roundTrip),
-			detail: "closed the connection", cause: "taken the session back", fix: "Stop the device"},
+			diagnosis: verify.RoundTripClosed, detail: "closed the connection", cause: "taken the session back", fix: "Stop the device"},
 	}
 }

@@ -16,7 +16,7 @@ func (r *run) judgeUsage(context.Context) finding {
 	leaf := r.chain.leaf()
 	if !serves(leaf) {
 		return finding{
-			status: StatusFail,
+			id: UsageNotServer, status: StatusFail,
 			detail: fmt.Sprintf("the certificate is for %s, not for a TLS server (serverAuth)", usageText(leaf)),
 			cause:  "The server presents a certificate that was made for something else, most likely a device's client certificate.",
 			fix:    r.usageFix(),
@@ -26,7 +26,7 @@ func (r *run) judgeUsage(context.Context) finding {
 		for _, issuer := range r.chain.path[1:] {
 			if !serves(issuer) {
 				return finding{
-					status: StatusFail,
+					id: UsageCA, status: StatusFail,
 					detail: fmt.Sprintf("the certificate was signed by %s, which is for %s, not for TLS servers (serverAuth)", subject(issuer), usageText(issuer)),
 					cause:  "The server's certificate was issued by a CA for devices; a CA binds what it signs to its own usage.",
 					fix:    r.usageFix(),

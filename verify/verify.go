@@ -37,6 +37,19 @@ type Target struct {
 	Login             device.Login
 	ClientCertificate *tls.Certificate // shown when the server asks; nil: none
 
+	// Names are other names of the server. When its certificate does not fit,
+	// they are asked for as well.
+	Names []string
+	// Intermediates are CA certificates that the server should have sent. They
+	// are not trusted: with them a missing one is told from a wrong root.
+	Intermediates []*x509.Certificate
+	// WebPorts are where the server's time may be learnt by plain HTTP; nil: 8080
+	// and 80.
+	WebPorts []int
+	// AskOnce leaves out the question in MQTT 5 after a refusal: for a fleet that
+	// must stay below ThingsBoard's limit of wrong credentials.
+	AskOnce bool
+
 	Payload   []byte // telemetry; empty: {"tbcert_verify":<unix ms>}
 	RoundTrip bool   // also write a client attribute and read it back
 }

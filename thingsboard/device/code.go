@@ -37,3 +37,35 @@ func Meaning(code byte) string {
 		return fmt.Sprintf("code %d is not one of MQTT 3.1.1", code)
 	}
 }
+
+// Reason says what ThingsBoard means by a reason code of MQTT 5.
+func Reason(code ReasonCode) string {
+	switch code {
+	case ReasonSuccess:
+		return "success"
+	case ReasonBadClientID:
+		return "client identifier not valid"
+	case ReasonBadCredentials:
+		return "bad user name or password"
+	case ReasonNotAuthorized:
+		return "not authorized"
+	case ReasonUnavailable:
+		return "server unavailable"
+	case ReasonTakenOver:
+		return "session taken over"
+	case ReasonTooLarge:
+		return "packet too large"
+	case ReasonRateTooHigh:
+		return "message rate too high"
+	case ReasonQuotaExceeded:
+		return "quota exceeded"
+	case ReasonAdministrative:
+		return "administrative action"
+	case ReasonBadPayload:
+		return "payload format invalid"
+	case ReasonConnectionRate:
+		return "connection rate exceeded"
+	default:
+		return fmt.Sprintf("which is none that ThingsBoard sends (%d)", code)
+	}
+}
