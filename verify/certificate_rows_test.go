@@ -39,7 +39,7 @@ func chainRows() []row {
 			target := w.at(w.presents["self-signed"])
 			target.Host = "broker.test"
 			return target
-		}, diagnosis: verify.ChainSelfSigned, detail: "itself, which is not in ca-root.pem", cause: "another CA", fix: "--cafile"},
+		}, diagnosis: verify.ChainSelfSigned, detail: "itself (sha256: … which is not in ca-root.pem", cause: "another CA", fix: "--cafile"},
 		{name: "the system's roots", want: "pppFpppsss",
 			target:    trusting("root in chain", func(*world) []*x509.Certificate { return nil }),
 			diagnosis: verify.ChainOtherCA, detail: "CN=Site Root CA … public CAs", cause: "another CA", fix: "--cafile"},

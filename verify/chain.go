@@ -25,6 +25,9 @@ func (r *run) judgeChain(context.Context) finding {
 		return r.brokenChain(p.refusal)
 	}
 	root := p.path[len(p.path)-1]
+	if !selfIssued(root) {
+		return r.notRoot(root)
+	}
 	names := make([]string, len(p.path))
 	for i, cert := range p.path {
 		names[i] = subject(cert)
@@ -109,10 +112,43 @@ func (r *run) unknownIssuer() finding {
 			return r.otherKey(root, top)
 		}
 	}
+	if missing := r.wouldFit(); missing != nil {
+		return r.missingIntermediate(top, missing)
+	}
 	if selfIssued(top) || len(r.chain.certs) > 1 || r.rootsSignLeaves() || callsItselfRoot(top.Issuer) {
 		return r.wrongRoot(top)
 	}
-	return r.missingIntermediate(top)
+	return r.missingIntermediate(top, nil)
+}
+
+// wouldFit gives the certificate that was not sent and with which the chain would
+// lead to a trusted root; nil when none of the known ones does.
+func (r *run) wouldFit() *x509.Certificate {
+	for _, known := range r.target.Intermediates {
+		if p := r.present(append(slices.Clone(r.chain.certs), known), nil); p.path != nil {
+			return known
+		}
+	}
+	return nil
+}
+
+// notRoot is a trusted certificate that did not sign itself. Go, Java and mbedTLS
+// stop there; OpenSSL, and so mosquitto_pub, goes on looking for its issuer
+// (X509_V_FLAG_PARTIAL_CHAIN is off).
+func (r *run) notRoot(trusted *x509.Certificate) finding {
+	found := finding{
+		id:     ChainRootIsLeaf,
+		status: StatusFail,
+		detail: fmt.Sprintf("%s in %s is not a root: %s signed it (%s)", subject(trusted), r.target.rootsName(), issuerName(trusted), certs.Fingerprint(trusted)),
+		cause: fmt.Sprintf("%s holds an intermediate certificate in place of the root. Some TLS stacks stop at it; OpenSSL, and so mosquitto_pub and many devices, look for the one that signed it and refuse.",
+			r.target.rootsName()),
+		fix: fmt.Sprintf("Give devices the root itself, %s: 'tbcert inspect %s' shows what the server sends, and the ca-root.pem of the workspace that made the certificate is right.", issuerName(trusted), r.address()),
+	}
+	if !trusted.IsCA {
+		found.detail = fmt.Sprintf("%s in %s is a server's certificate, not a root: %s signed it (%s)", subject(trusted), r.target.rootsName(), issuerName(trusted), certs.Fingerprint(trusted))
+		found.cause = fmt.Sprintf("%s holds the server's own certificate in place of its root. OpenSSL, and so mosquitto_pub, refuses that, and the devices would lose the server at its next renewal.", r.target.rootsName())
+	}
+	return found
 }
 
 // callsItselfRoot reports whether a name is that of a root, as people and
@@ -153,6 +189,11 @@ func (r *run) otherKey(root, top *x509.Certificate) finding {
 
 func (r *run) wrongRoot(top *x509.Certificate) finding {
 	signer := issuerName(top)
+	if root := r.publicRoot(); root != nil {
+		signer = fmt.Sprintf("the public CA %s (%s)", subject(root), certs.Fingerprint(root))
+	} else if selfIssued(top) {
+		signer += fmt.Sprintf(" (%s)", certs.Fingerprint(top))
+	}
 	id := ChainOtherCA
 	if selfIssued(top) && top.Equal(r.chain.leaf()) {
 		id = ChainSelfSigned
@@ -166,8 +207,35 @@ func (r *run) wrongRoot(top *x509.Certificate) finding {
 	}
 }
 
-func (r *run) missingIntermediate(top *x509.Certificate) finding {
+// publicRoot gives the root that this machine trusts and that the chain leads to;
+// nil when there is none.
+func (r *run) publicRoot() *x509.Certificate {
+	if r.target.Roots == nil {
+		return nil
+	}
+	public := *r
+	public.target.Roots = nil
+	p := public.present(r.chain.certs, nil)
+	if p.path == nil {
+		return nil
+	}
+	return p.path[len(p.path)-1]
+}
+
+// missingIntermediate is a chain with a gap; missing is what fills it, if that is
+// known.
+func (r *run) missingIntermediate(top, missing *x509.Certificate) finding {
 	signer := issuerName(top)
+	if missing != nil {
+		return finding{
+			id:     ChainMissingIntermediate,
+			status: StatusFail,
+			detail: fmt.Sprintf("%s without %s (%s); with it the chain leads to %s", r.presentedText(), subject(missing), certs.Fingerprint(missing), r.target.rootsName()),
+			cause:  fmt.Sprintf("An intermediate certificate is missing: the file of MQTT_SSL_PEM_CERT does not hold %s. Browsers fetch it themselves, devices do not.", subject(missing)),
+			fix: "Install server/mqttserver.pem of the workspace, which holds the whole chain, as MQTT_SSL_PEM_CERT, then 'sudo systemctl restart thingsboard'. " +
+				"By hand: the server's certificate first, then the intermediate, in one file.",
+		}
+	}
 	return finding{
 		id: ChainMissingIntermediate, status: StatusFail,
 		detail: fmt.Sprintf("%s alone; it was signed by %s%s, which was not sent and is not in %s (%s)", r.presentedText(), signer, keyIDText(top), r.target.rootsName(), r.trustedText()),

@@ -103,6 +103,14 @@ func (r *run) noHandshake(err error, certificates []*x509.Certificate) finding {
 		return r.closedHandshake()
 	case len(certificates) > 0 && strings.Contains(err.Error(), "invalid signature by the server certificate"):
 		return r.otherServerKey(certificates[0])
+	case tooMuch(err):
+		return finding{
+			id:     TLSTooMuch,
+			status: StatusFail,
+			detail: fmt.Sprintf("%s sends more than a handshake has: %s", r.address(), strings.TrimPrefix(err.Error(), "tls: ")),
+			cause:  "What listens there is broken or hostile: it sends a certificate chain, or records, without end. No more than a part of it was read.",
+			fix:    fmt.Sprintf("Look who listens: 'sudo ss -ltnp sport = :%d' on the server. A chain holds the server's certificate and its issuing CAs, a few kilobytes: look into the file of MQTT_SSL_PEM_CERT for a whole list of CAs.", r.target.Port),
+		}
 	case strings.Contains(err.Error(), "protocol version"):
 		return r.noSharedVersion(strings.TrimPrefix(err.Error(), "tls: "))
 	default:
@@ -113,6 +121,13 @@ func (r *run) noHandshake(err error, certificates []*x509.Certificate) finding {
 			fix:    fmt.Sprintf("Compare with 'openssl s_client -connect %s', and look for SSL errors in the server's log: 'journalctl -u thingsboard', /var/log/thingsboard/thingsboard.log.", r.address()),
 		}
 	}
+}
+
+// tooMuch reports whether the library stopped reading at one of its limits, which
+// it tells by text alone.
+func tooMuch(err error) bool {
+	return strings.Contains(err.Error(), "exceeds maximum of") || strings.Contains(err.Error(), "too many ignored records") ||
+		strings.Contains(err.Error(), "too many warn")
 }
 
 // otherServerKey is a server whose key does not belong to its certificate.

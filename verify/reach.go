@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -151,15 +152,24 @@ func drop(outcomes <-chan attempt, count int) {
 // unreachable tells a closed port from one that nothing answers for.
 func (r *run) unreachable(failed []attempt) finding {
 	texts := make([]string, len(failed))
-	refused, silent := false, false
+	refused, silent, reset := false, false, false
 	for i, f := range failed {
 		texts[i] = fmt.Sprintf("%s: %s", f.address, r.dialText(f.err))
 		refused = refused || errors.Is(f.err, syscall.ECONNREFUSED)
 		silent = silent || timedOut(f.err)
+		reset = reset || errors.Is(f.err, syscall.ECONNRESET)
 	}
 	found := finding{status: StatusFail, detail: strings.Join(texts, "; ")}
 	port := r.target.Port
 	switch {
+	case !refused && !silent && r.onlyIPv6():
+		found.id = TCPIPv6Only
+		found.cause = fmt.Sprintf("%s has IPv6 addresses only (AAAA records), and this machine has no way to IPv6; devices in such a network have none either.", r.target.Host)
+		found.fix = fmt.Sprintf("Give the name an IPv4 address as well (an A record), or give this network IPv6: 'ip -6 route' shows what there is. 'getent ahosts %s' lists the addresses.", r.target.Host)
+	case reset:
+		found.id = TCPReset
+		found.cause = fmt.Sprintf("Something on the way resets connections to port %d: a firewall that rejects, or a load balancer with nothing behind it.", port)
+		found.fix = fmt.Sprintf("Look at the firewall's rules for port %d on the way and on the server ('sudo nft list ruleset', the cloud's security group), and at the load balancer's targets. Then try from here: 'nc -vz %s %d'.", port, r.target.Host, port)
 	case refused:
 		found.id = TCPRefused
 		found.cause = fmt.Sprintf("The machine is there, and no program listens on its port %d: ThingsBoard is not running or still starting, %s, or the port is not published by its container.", port, r.listenerSetting())
@@ -175,6 +185,11 @@ func (r *run) unreachable(failed []attempt) finding {
 		found.fix = fmt.Sprintf("Look at the way there: 'ip route get %s', and whether a VPN is needed; then 'nc -vz %s %d'.", failed[0].address.Addr(), r.target.Host, port)
 	}
 	return found
+}
+
+// onlyIPv6 reports whether the host has no IPv4 address.
+func (r *run) onlyIPv6() bool {
+	return !slices.ContainsFunc(r.addresses, func(address netip.Addr) bool { return address.Is4() })
 }
 
 // listenerSetting says which setting may have left the port closed.
