@@ -23,7 +23,7 @@ func floors() map[string][]string {
 		"templates":                        {},
 		"thingsboard/device":               {"certs/secret"},
 		"thingsboard/rest":                 {"certs/secret"},
-		"verify":                           {"certs", "thingsboard/device"},
+		"verify":                           {"certs", "certs/secret", "thingsboard/device"},
 		"provision":                        {"certs", "certs/secret", "templates", "thingsboard/device", "thingsboard/rest"},
 		"provision/inventory":              {"certs", "certs/secret", "provision"},
 		"provision/inventory/postgrestest": {}, // for tests: it starts PostgreSQL
