@@ -14,6 +14,7 @@ import (
 const (
 	alertHandshakeFailure    = 40
 	alertBadCertificate      = 42
+	alertCertificateExpired  = 45
 	alertCertificateUnknown  = 46
 	alertUnknownCA           = 48
 	alertProtocolVersion     = 70

@@ -50,8 +50,13 @@ func (r *run) exactReason(ctx context.Context, found finding) finding {
 func (r *run) exact(found finding, code device.ReasonCode) finding {
 	switch code {
 	case device.ReasonNotAuthorized:
-		if r.target.ClientCertificate != nil {
+		switch {
+		case r.target.ClientCertificate != nil:
 			found.id, found.cause, found.fix = r.certificateRefused()
+		case !r.target.Login.Username.IsZero():
+			found.id = ConnectOtherBroker
+			found.cause = "The broker refused the credential, and it is not ThingsBoard, which has another reason for a wrong one (0x86, bad user name or password): another broker listens here, or a gateway before ThingsBoard."
+			found.fix = "See that host and port lead to ThingsBoard's MQTT transport ('sudo ss -ltnp' on the server shows who listens); if the broker is the right one, register the credential there."
 		}
 	case device.ReasonBadClientID:
 		if r.target.Login.Username.IsZero() {

@@ -112,6 +112,9 @@ func (r *run) unknownIssuer() finding {
 			return r.otherKey(root, top)
 		}
 	}
+	if r.trustsLeaf() {
+		return r.notRoot(r.target.Roots[0])
+	}
 	if missing := r.wouldFit(); missing != nil {
 		return r.missingIntermediate(top, missing)
 	}
@@ -119,6 +122,12 @@ func (r *run) unknownIssuer() finding {
 		return r.wrongRoot(top)
 	}
 	return r.missingIntermediate(top, nil)
+}
+
+// trustsLeaf reports whether all that is trusted is one certificate that can be
+// no root: neither a CA nor signed by itself.
+func (r *run) trustsLeaf() bool {
+	return len(r.target.Roots) == 1 && !r.target.Roots[0].IsCA && !selfIssued(r.target.Roots[0])
 }
 
 // wouldFit gives the certificate that was not sent and with which the chain would

@@ -24,7 +24,7 @@ const lookTime = 3 * time.Second
 // the exact reason of a refusal, over a connection verified anew, and once.
 func (r *run) explain(ctx context.Context, found finding) finding {
 	switch found.id {
-	case TLSClosed, TLSSilent:
+	case TLSClosed, TLSSilent, TCPReset:
 		return r.otherLanguage(ctx, found)
 	case TLSCipher, TLSVersion:
 		return r.oldTLS(ctx, found)
@@ -91,7 +91,10 @@ func speaksTLS(err error) bool {
 // otherLanguage finds out what a port speaks that closed at the first TLS
 // message, or did not answer it.
 func (r *run) otherLanguage(ctx context.Context, found finding) finding {
-	if found.id == TLSClosed && r.closesAtOnce(ctx) {
+	if r.heard == nil {
+		return found // reset before anything was said
+	}
+	if found.id != TLSSilent && r.closesAtOnce(ctx) {
 		return r.addressBlocked()
 	}
 	if _, err := r.shake(ctx, proxyHeader(r.reached), nil); speaksTLS(err) {
@@ -104,6 +107,11 @@ func (r *run) otherLanguage(ctx context.Context, found finding) finding {
 	}
 	if first := r.answersHTTP(ctx); len(first) > 0 {
 		return r.notTLS(first)
+	}
+	if found.id == TCPReset {
+		found.detail = fmt.Sprintf("%s takes the connection and resets it at the first TLS message", r.address())
+		found.cause = fmt.Sprintf("Something on the way resets connections to port %d once TLS begins: a firewall or a middlebox that filters by what is said, or a program that ends.", r.target.Port)
+		found.fix = fmt.Sprintf("On the server, try past everything between: 'openssl s_client -connect 127.0.0.1:%d'. If that works, look at firewalls and proxies on the way; if not, at 'sudo ss -ltnp sport = :%d' and 'journalctl -u thingsboard'.", r.target.Port, r.target.Port)
 	}
 	return found
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,7 +19,8 @@ import (
 // even if the certificate was refused: what is wrong with that, the checks of
 // the certificate say.
 func (r *run) handshake(ctx context.Context) finding {
-	conn := tls.Client(r.conn, r.config())
+	r.heard = &counted{Conn: r.conn}
+	conn := tls.Client(r.heard, r.config())
 	err := conn.HandshakeContext(ctx)
 	state := conn.ConnectionState()
 	var refused *tls.CertificateVerificationError
@@ -100,7 +102,14 @@ func (r *run) noHandshake(err error, certificates []*x509.Certificate) finding {
 	case alerted:
 		return r.alerted(alert)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return r.closedHandshake()
+		if r.heard.bytes > 0 {
+			return r.brokenHandshake()
+		}
+		found := r.closedHandshake()
+		if errors.Is(err, syscall.ECONNRESET) {
+			found.id = TCPReset // unless a further look tells more
+		}
+		return found
 	case len(certificates) > 0 && strings.Contains(err.Error(), "invalid signature by the server certificate"):
 		return r.otherServerKey(certificates[0])
 	case tooMuch(err):
@@ -128,6 +137,32 @@ func (r *run) noHandshake(err error, certificates []*x509.Certificate) finding {
 func tooMuch(err error) bool {
 	return strings.Contains(err.Error(), "exceeds maximum of") || strings.Contains(err.Error(), "too many ignored records") ||
 		strings.Contains(err.Error(), "too many warn")
+}
+
+// counted counts what is read from a connection.
+type counted struct {
+	net.Conn
+
+	bytes int
+}
+
+func (c *counted) Read(into []byte) (int, error) {
+	n, err := c.Conn.Read(into)
+	c.bytes += n
+	return n, err
+}
+
+// brokenHandshake is a connection that ended in the middle of the server's
+// answer.
+func (r *run) brokenHandshake() finding {
+	return finding{
+		id:     TLSBroken,
+		status: StatusFail,
+		detail: fmt.Sprintf("the connection ended in the middle of the handshake, %s into the server's answer", plural(r.heard.bytes, "byte")),
+		cause:  "Something on the way cuts the connection once TLS has begun: a middlebox that looks into the handshake, a load balancer's timeout or limit, a link whose largest packets do not get through (MTU); or the server's process died.",
+		fix: fmt.Sprintf("On the server, try past everything between: 'openssl s_client -connect 127.0.0.1:%d'. If that works, look at what stands between, and at the MTU: 'ping -M do -s 1400 %s'. If not, at 'journalctl -u thingsboard'.",
+			r.target.Port, r.target.Host),
+	}
 }
 
 // otherServerKey is a server whose key does not belong to its certificate.

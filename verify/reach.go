@@ -48,9 +48,9 @@ func unresolved(host string, err error) finding {
 			"If the server has another name or address, give it with --host.", host, host),
 	}
 	var dns *net.DNSError
-	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &dns) && (dns.IsTimeout || dns.IsTemporary) && !dns.IsNotFound {
+	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &dns) && !dns.IsNotFound {
 		found.id = DNSNoAnswer
-		found.cause = "The DNS server did not answer: this machine's network or its DNS server is at fault, not ThingsBoard."
+		found.cause = "The DNS server did not answer, or refused to: this machine's network or its DNS server is at fault, not ThingsBoard."
 		found.fix = fmt.Sprintf("Look at /etc/resolv.conf and ask by 'getent hosts %s'; a host given as an IP address needs no DNS (its certificate must name that address).", host)
 	}
 	return found

@@ -25,6 +25,7 @@ type run struct {
 	addresses []netip.Addr
 	reached   netip.AddrPort // where conn leads
 	conn      net.Conn
+	heard     *counted // what came over conn
 	secure    *tls.Conn
 	asked     bool // the server asked for a client certificate
 	chain     *presented

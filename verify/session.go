@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/tbcert/tbcert/thingsboard/device"
 )
@@ -49,6 +50,10 @@ func (r *run) noSession(err error) finding {
 	switch {
 	case errors.As(err, &refused):
 		return r.refused(refused.Code)
+	case alerted && alert == alertCertificateExpired && r.target.ClientCertificate != nil:
+		found := r.clientRefused("the server ended the TLS connection after the handshake: " + alertText(alert))
+		found.id = ConnectCertificateExpired
+		return found
 	case alerted:
 		return r.clientRefused("the server ended the TLS connection after the handshake: " + alertText(alert))
 	case errors.As(err, &protocol):
@@ -60,15 +65,22 @@ func (r *run) noSession(err error) finding {
 			cause:  "The server took CONNECT and does not answer: ThingsBoard is overloaded or its queue or database is not there, or the port speaks something other than MQTT." + r.plainHint(),
 			fix:    "Look at the server's load and log: 'journalctl -u thingsboard', /var/log/thingsboard/thingsboard.log. A slow server wants a longer --timeout.",
 		}
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return r.brokenConnect("the connection ended in the middle of the answer to CONNECT")
 	case errors.Is(err, device.ErrClosed):
 		return r.closedConnect()
 	default:
-		return finding{
-			id: ConnectBroken, status: StatusFail,
-			detail: "CONNECT failed: " + err.Error(),
-			cause:  "The login could not be sent, or its answer not be read.",
-			fix:    "Try again; if it stays so, look at what stands between here and the server (load balancer, NAT, firewall) and at 'journalctl -u thingsboard'.",
-		}
+		return r.brokenConnect("CONNECT failed: " + err.Error())
+	}
+}
+
+func (r *run) brokenConnect(detail string) finding {
+	return finding{
+		id:     ConnectBroken,
+		status: StatusFail,
+		detail: detail,
+		cause:  "The login could not be sent, or its answer not be read.",
+		fix:    "Try again; if it stays so, look at what stands between here and the server (load balancer, NAT, firewall) and at 'journalctl -u thingsboard'.",
 	}
 }
 
@@ -85,7 +97,7 @@ func (r *run) closedConnect() finding {
 		id: ConnectClosed, status: StatusFail,
 		detail: "the server closed the connection without a CONNACK",
 		cause: "ThingsBoard answers every CONNECT it can read. It closes without an answer when the address is blocked (60 s after 10 wrong credentials, with TB_TRANSPORT_IP_RATE_LIMITS_ENABLED=true), " +
-			"when its transport fails inside, or when a load balancer with no ThingsBoard behind it took the connection.",
+			"when its transport fails inside, or when a load balancer with no ThingsBoard behind it, or a proxy that demands a client certificate, took the connection.",
 		fix: "Wait a minute and try again; then look at 'journalctl -u thingsboard' for the moment of the try, and at the load balancer's targets.",
 	}
 	if !r.target.TLS {

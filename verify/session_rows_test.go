@@ -42,12 +42,12 @@ func connectRows() []row {
 	refused := "pppppppFss"
 	return []row{
 		{name: "mosquitto refuses the token", want: refused, target: func(w *world) verify.Target { return w.at(w.guarded) },
-			diagnosis: verify.ConnectBadToken, detail: "CONNACK 5", cause: "not the access token of any device", fix: "Manage credentials … tbcert provision NAME … 60 s"},
+			diagnosis: verify.ConnectOtherBroker, detail: "CONNACK 5", cause: "it is not ThingsBoard", fix: "lead to ThingsBoard's MQTT transport"},
 		{name: "mosquitto refuses user name and password", want: refused, target: func(w *world) verify.Target {
 			target := w.at(w.guarded)
 			target.Login = login("somebody", thePassword)
 			return target
-		}, diagnosis: verify.ConnectBadBasic, detail: "CONNACK 5", cause: "basic credentials", fix: "--password-file"},
+		}, diagnosis: verify.ConnectOtherBroker, detail: "CONNACK 5", cause: "it is not ThingsBoard", fix: "lead to ThingsBoard's MQTT transport"},
 		{name: "mosquitto refuses nobody", want: refused, target: func(w *world) verify.Target {
 			target := w.at(w.guarded)
 			target.Login = device.Login{}
@@ -93,7 +93,7 @@ func connectRows() []row {
 			target := w.at(w.demanding)
 			target.ClientCertificate = w.expiredClient.tls()
 			return target
-		}, diagnosis: verify.ConnectCertificateRefused, detail: "alert 45", cause: "the client certificate is expired", fix: "tbcert inspect cert.pem"},
+		}, diagnosis: verify.ConnectCertificateExpired, detail: "alert 45", cause: "the client certificate is expired", fix: "tbcert inspect cert.pem"},
 	}
 }
 
