@@ -65,7 +65,7 @@ func (v *Verifier) Posture(ctx context.Context, target Target, options PostureOp
 	p := &posture{run: v.begin(target), options: options}
 	defer p.close()
 	if target.TLS {
-		p.look(ctx)
+		p.inspect(ctx)
 	}
 	seen := len(p.checks)
 	for _, s := range p.questions() {
@@ -83,8 +83,8 @@ type posture struct {
 	stapled []byte // the OCSP response that came in the handshake
 }
 
-// look verifies the server as Run does, up to its certificate.
-func (p *posture) look(ctx context.Context) {
+// inspect verifies the server as Run does, up to its certificate.
+func (p *posture) inspect(ctx context.Context) {
 	for _, s := range p.steps() {
 		if s.id == CheckConnect {
 			break
@@ -108,7 +108,7 @@ func (p *posture) questions() []step {
 	steps := []step{
 		{id: CheckWrongToken, check: p.wrongToken},
 		{id: CheckNoUser, check: p.noUser},
-		{id: CheckOldTLS, check: p.oldTLS},
+		{id: CheckOldTLS, check: p.oldVersions},
 		{id: CheckCiphers, check: p.ciphers},
 		{id: CheckPlainPort, check: p.plainPort},
 		{id: CheckStrength, check: p.strength},

@@ -9,7 +9,6 @@ import (
 
 // loginRows are about who is let in.
 func loginRows() []postureRow {
-	shown := func(w *postures, target *verify.Target) { target.ClientCertificate = w.client.tls() }
 	return []postureRow{
 		{at: "strict", want: "pppppppp", about: verify.CheckWrongToken, detail: "a random token is refused: CONNACK 5"},
 		{at: "strict", want: "pppppppp", about: verify.CheckNoUser, detail: "without a user name is refused: CONNACK 5"},
@@ -25,11 +24,15 @@ func loginRows() []postureRow {
 	}
 }
 
+// shown is a target that has a client certificate.
+func shown(w *postures, target *verify.Target) { target.ClientCertificate = w.client.tls() }
+
 // tlsRows are about what is spoken.
 func tlsRows() []postureRow {
 	return []postureRow{
 		{at: "strict", want: "pppppppp", about: verify.CheckOldTLS, detail: "TLS 1.0 and TLS 1.1 are refused"},
 		{at: "old TLS", want: "wwFwpppp", patient: 4 * short, about: verify.CheckOldTLS, detail: "takes TLS 1.0 and TLS 1.1", cause: "RFC 8996 … MQTT_SSL_PROTOCOL … jdk.tls.disabledAlgorithms", fix: "TLSv1, TLSv1.1 … java.security … restart thingsboard"},
+		{at: "old TLS, demanding", want: "ppFwpppp", edit: shown, about: verify.CheckOldTLS, detail: "takes TLS 1.0 and TLS 1.1", cause: "RFC 8996", fix: "java.security"},
 		{at: "TLS 1.1", want: "ppFwpppp", about: verify.CheckOldTLS, detail: "takes TLS 1.1", cause: "RFC 8996", fix: "ssl-min-ver TLSv1.2"},
 		{at: "mute", want: "ppwwpppp", patient: short, about: verify.CheckOldTLS, detail: "not known, because of no answer in 400ms", cause: "ended or ignored", fix: "--timeout"},
 		{at: "strict", want: "pppppppp", about: verify.CheckCiphers, detail: "all 1 … weak cipher suites of TLS 1.2 that were offered are refused"},

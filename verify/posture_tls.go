@@ -11,8 +11,8 @@ import (
 	"syscall"
 )
 
-// oldTLS offers TLS 1.0 and 1.1, which must not be negotiated (RFC 8996).
-func (p *posture) oldTLS(ctx context.Context) finding {
+// oldVersions offers TLS 1.0 and 1.1, which must not be negotiated (RFC 8996).
+func (p *posture) oldVersions(ctx context.Context) finding {
 	const question = "whether TLS 1.0 and TLS 1.1 are refused"
 	var taken []string
 	for _, version := range []uint16{tls.VersionTLS10, tls.VersionTLS11} {

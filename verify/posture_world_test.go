@@ -115,6 +115,7 @@ func (w *postures) opensslServers(t *testing.T, fleet string) {
 	}
 	good := w.issuing.leaf(t)
 	serve("old TLS", good, "-min_protocol", "TLSv1", "-cipher", "DEFAULT@SECLEVEL=0")
+	serve("old TLS, demanding", good, "-min_protocol", "TLSv1", "-cipher", "DEFAULT@SECLEVEL=0", "-Verify", "1", "-verify_return_error", "-CAfile", fleet)
 	serve("demanding in TLS 1.2", good, "-tls1_2", "-cipher", suites, "-Verify", "1", "-verify_return_error", "-CAfile", fleet)
 	for _, name := range []string{"stapled good", "stapled revoked"} {
 		serve(name, w.pki.staples[name], "-cipher", suites, "-status_file", w.pki.stapled[name])
