@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/tbcert/tbcert/thingsboard/device"
 )
@@ -65,7 +64,7 @@ func (r *run) noSession(err error) finding {
 			cause:  "The server took CONNECT and does not answer: ThingsBoard is overloaded or its queue or database is not there, or the port speaks something other than MQTT." + r.plainHint(),
 			fix:    "Look at the server's load and log: 'journalctl -u thingsboard', /var/log/thingsboard/thingsboard.log. A slow server wants a longer --timeout.",
 		}
-	case errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, device.ErrCut):
 		return r.brokenConnect("the connection ended in the middle of the answer to CONNECT")
 	case errors.Is(err, device.ErrClosed):
 		return r.closedConnect()

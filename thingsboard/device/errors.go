@@ -13,6 +13,10 @@ var (
 	// an address is blocked for wrong credentials, and after a refusal.
 	ErrClosed = errors.New("the server closed the connection")
 
+	// ErrCut is in the chain, beside ErrClosed, when the connection ended in the
+	// middle of a packet, which no server does that means to.
+	ErrCut = errors.New("the connection ended in the middle of a packet")
+
 	// ErrSubscriptionRefused is in the chain when the SUBACK says so.
 	ErrSubscriptionRefused = errors.New("the server refused the subscription")
 

@@ -131,19 +131,27 @@ func (w *wire) frame(due string) (packets.ControlPacket, error) {
 	case errors.Is(err, errLength):
 		return nil, bad("the packet's length is not a length")
 	case err != nil:
-		return nil, err
+		return nil, cut(err)
 	case length > MaxPacket:
 		return nil, bad("a packet of %d bytes was announced, and more than %d are not taken", length, MaxPacket)
 	}
 	body := make([]byte, length)
 	if _, err := io.ReadFull(w.reader, body); err != nil {
-		return nil, err
+		return nil, cut(err)
 	}
 	packet, problem := unpack(first, body)
 	if problem != "" {
 		return nil, bad("%s", problem)
 	}
 	return packet, nil
+}
+
+// cut marks the end of a connection within a packet.
+func cut(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: %w", ErrCut, err)
+	}
+	return err
 }
 
 // buffered is a copy of what has come and was not read yet.
