@@ -24,6 +24,7 @@ func floors() map[string][]string {
 		"thingsboard/device":               {"certs/secret"},
 		"thingsboard/rest":                 {"certs/secret"},
 		"verify":                           {"certs", "certs/secret", "thingsboard/device"},
+		"verify/monitor":                   {},
 		"provision":                        {"certs", "certs/secret", "templates", "thingsboard/device", "thingsboard/rest"},
 		"provision/inventory":              {"certs", "certs/secret", "provision"},
 		"provision/inventory/postgrestest": {}, // for tests: it starts PostgreSQL
