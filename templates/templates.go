@@ -1,5 +1,6 @@
 // Package templates holds the text files that tbcert writes for others: what a
-// ThingsBoard server is configured with, and what a device runs.
+// ThingsBoard server is configured with, what a device runs, and what systemd
+// runs to keep watch.
 //
 // A template stands beside this file as DIR/NAME.tmpl and is rendered as
 // DIR/NAME. The package knows no type of tbcert's: the data is the caller's.
@@ -28,8 +29,9 @@ var ErrUnknown = errors.New("no such template")
 // data. A field or key that the template wants and data does not have is an
 // error, never an empty text.
 //
-// Templates can use the function sh: it quotes a text so that a POSIX shell
-// reads it as one word.
+// Templates can use functions that quote a text: sh, so that a POSIX shell reads
+// it as one word, and for systemd unitword (an argument), unitpath (an absolute
+// path) and unitline (the rest of a line). What systemd cannot take is an error.
 func Render(name string, data any) ([]byte, error) {
 	text, err := files.ReadFile(name + extension)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -40,7 +42,7 @@ func Render(name string, data any) ([]byte, error) {
 	}
 	parsed, err := template.New(name).
 		Option("missingkey=error").
-		Funcs(template.FuncMap{"sh": quoteShell}).
+		Funcs(template.FuncMap{"sh": quoteShell, "unitline": unitLine, "unitword": unitWord, "unitpath": unitPath}).
 		Parse(string(text))
 	if err != nil {
 		return nil, fmt.Errorf("parse the template %s: %w", name, err)
@@ -52,11 +54,13 @@ func Render(name string, data any) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// plain is what neither a shell nor systemd takes for anything else.
+const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:@%+,="
+
 // quoteShell makes one word of s for a POSIX shell (XCU 2.2.2): nothing is
 // special between single quotes but the single quote itself, which is closed,
 // escaped and opened again. A text with nothing to quote stays as it is.
 func quoteShell(s string) string {
-	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:@%+,="
 	if s != "" && strings.Trim(s, plain) == "" {
 		return s
 	}
