@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tbcert/tbcert/verify/monitor"
 )
@@ -92,6 +93,17 @@ func TestNagiosStatusFollowsTheWorstThatWasFound(t *testing.T) {
 				t.Errorf("%d %q, want %d %q", status, first, test.status, test.text)
 			}
 		})
+	}
+}
+
+// Twelve hours of the last day are no day: a plugin must not warn late.
+func TestNagiosCountsWholeDays(t *testing.T) {
+	t.Parallel()
+	s := snapshot(fleet(1, 0)...)
+	s.ServerNotAfter = evening().AddDate(0, 0, 29).Add(12 * time.Hour)
+	status, _, data, _ := writeNagios(t, s)
+	if status != monitor.NagiosWarning || !strings.Contains(data, "certificate_days=29;") {
+		t.Errorf("%d %s", status, data)
 	}
 }
 

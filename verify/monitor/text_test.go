@@ -75,7 +75,7 @@ func promtool(t *testing.T, text string) {
 
 func TestTextSaysWhatTheRoundFound(t *testing.T) {
 	t.Parallel()
-	recorded := monitor.Row{Device: "gate-1", OK: true, How: monitor.HowRecord, At: evening()}
+	recorded := monitor.Row{Device: "gate-1", OK: true, How: monitor.HowRecord, Milliseconds: 9000, At: evening()}
 	ended := monitor.Row{Device: "late-1"}
 	slow := passed("meter-2")
 	slow.Milliseconds = 250
