@@ -8,8 +8,8 @@ BIN     := dist/tbcert
 export PATH := $(PATH):/usr/sbin
 
 # Debian packages that the tests talk to, and a command of each that shows it is there.
-TEST_PACKAGES := mosquitto mosquitto-clients openssl default-jre-headless gcc libc6-dev ca-certificates postgresql python3-venv nginx libnginx-mod-stream haproxy stunnel4 dropbear-bin dnsmasq-base prometheus libxml2-utils systemd
-TEST_COMMANDS := mosquitto mosquitto_pub openssl keytool gcc python3 nginx haproxy stunnel4 dropbear dnsmasq promtool xmllint systemd-analyze
+TEST_PACKAGES := mosquitto mosquitto-clients openssl default-jre-headless gcc libc6-dev ca-certificates postgresql python3-venv nginx libnginx-mod-stream haproxy stunnel4 dropbear-bin dnsmasq-base prometheus libxml2-utils systemd chromium
+TEST_COMMANDS := mosquitto mosquitto_pub openssl keytool gcc python3 nginx haproxy stunnel4 dropbear dnsmasq promtool xmllint systemd-analyze chromium
 
 .PHONY: help build test deps lint bench fuzz demo clean
 

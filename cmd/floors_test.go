@@ -25,6 +25,7 @@ func floors() map[string][]string {
 		"thingsboard/rest":                 {"certs/secret"},
 		"verify":                           {"certs", "certs/secret", "thingsboard/device"},
 		"verify/monitor":                   {},
+		"verify/report":                    {},
 		"provision":                        {"certs", "certs/secret", "templates", "thingsboard/device", "thingsboard/rest"},
 		"provision/inventory":              {"certs", "certs/secret", "provision"},
 		"provision/inventory/postgrestest": {}, // for tests: it starts PostgreSQL
