@@ -24,65 +24,84 @@ func deviceName(directory string) string {
 	return directory
 }
 
-// bundleTarget is the target that a device's bundle describes. Flags that were
-// given win over the bundle.
-func (o *verifyOptions) bundleTarget(ws *workspace.Workspace, base verify.Target, name string) (namedTarget, error) {
-	target := namedTarget{device: name, Target: base}
+// target is the target that a device's bundle describes. Flags that were given
+// win over the bundle.
+func (b *bundleReader) target(o *verifyOptions, base verify.Target, name string) (verify.Target, error) {
+	target := base
+	target.Login = device.Login{} // TBCERT_TOKEN is for a target without a bundle
 	directory, err := provision.EncodeName(name)
 	if err != nil {
 		return target, err
 	}
 	dir := path.Join(workspace.DevicesDir, directory)
-	data, err := ws.Read(path.Join(dir, provision.InfoFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return target, fmt.Errorf("there is no bundle of a device %q: %w; run `tbcert provision %s`", name, err, name)
+	files, err := b.devices.ReadFiles(directory, provision.BundleFiles())
+	found := byName(files)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && found[provision.InfoFile] == nil {
+		return target, fmt.Errorf("there is no bundle of a device %q: %s: %w; run `tbcert provision %s`", name, b.ws.Path(dir), fs.ErrNotExist, name)
 	}
 	if err != nil {
 		return target, err
 	}
-	info, err := provision.ParseInfo(data)
+	info, err := provision.ParseInfo(found[provision.InfoFile].Data)
 	if err != nil {
-		return target, fmt.Errorf("%s: %w", ws.Path(dir), err)
+		return target, fmt.Errorf("%s: %w", b.ws.Path(dir), err)
 	}
-	credential, err := readCredential(ws, dir, info.Files)
+	credential, err := b.credential(dir, found, info.Files)
 	if err != nil {
 		return target, err
 	}
 	if o.plain && credential.Kind == provision.CredentialX509 {
 		return target, fmt.Errorf("device %q has a certificate, and --plain has no TLS to show it in", name)
 	}
-	if err := connectWith(&target.Target, credential); err != nil {
-		return target, fmt.Errorf("%s: %w", ws.Path(dir), err)
+	if err := connectWith(&target, credential); err != nil {
+		return target, fmt.Errorf("%s: %w", b.ws.Path(dir), err)
 	}
 	o.connectAs(&target, info)
 	if o.plain || o.caFile != "" {
 		return target, nil
 	}
-	target.RootsName = ws.Path(path.Join(dir, info.Files.Root))
-	target.Roots, err = bundleRoots(ws, path.Join(dir, info.Files.Root))
-	return target, err
+	root := found[info.Files.Root]
+	if root == nil {
+		return target, fmt.Errorf("%s is not there; tbcert provision --repair writes the bundle again", b.ws.Path(path.Join(dir, info.Files.Root)))
+	}
+	trusted, err := b.trusted(root.Data)
+	if err != nil {
+		return target, fmt.Errorf("%s: %w", b.ws.Path(root.Name), err)
+	}
+	target.Roots, target.RootsName = trusted.roots, b.ws.Path(root.Name)
+	return target, nil
 }
 
-// readCredential reads the credential of a bundle, from the files that it names.
-func readCredential(ws *workspace.Workspace, dir string, needed provision.Files) (provision.Credential, error) {
+func byName(files []workspace.File) map[string]*workspace.File {
+	found := make(map[string]*workspace.File, len(files))
+	for i := range files {
+		found[path.Base(files[i].Name)] = &files[i]
+	}
+	return found
+}
+
+// credential is that of a bundle, from the files that it names. Secrets that
+// others can read are refused.
+func (b *bundleReader) credential(dir string, found map[string]*workspace.File, needed provision.Files) (provision.Credential, error) {
 	var files []provision.File
 	for _, name := range []string{needed.Token, needed.ClientID, needed.Username, needed.Password, needed.Certificate, needed.Key} {
 		if name == "" {
 			continue
 		}
-		read := ws.ReadSecret
-		if name == needed.Certificate {
-			read = ws.Read
+		file := found[name]
+		if file == nil {
+			return provision.Credential{}, fmt.Errorf("%s: %w; tbcert provision --repair writes the bundle again", b.ws.Path(path.Join(dir, name)), fs.ErrNotExist)
 		}
-		data, err := read(path.Join(dir, name))
-		if err != nil {
-			return provision.Credential{}, err
+		if name != needed.Certificate && !file.Secret {
+			if _, err := b.ws.ReadSecret(file.Name); err != nil {
+				return provision.Credential{}, err
+			}
 		}
-		files = append(files, provision.File{Name: name, Data: data})
+		files = append(files, provision.File{Name: name, Data: file.Data})
 	}
 	credential := provision.CredentialOf(files)
 	if !credential.Made() {
-		return credential, fmt.Errorf("%s holds no credential that can be used: tbcert provision writes the bundle again", ws.Path(dir))
+		return credential, fmt.Errorf("%s holds no credential that can be used: tbcert provision writes the bundle again", b.ws.Path(dir))
 	}
 	return credential, nil
 }
@@ -106,7 +125,7 @@ func connectWith(target *verify.Target, credential provision.Credential) error {
 }
 
 // connectAs takes host and port from a bundle, unless flags say otherwise.
-func (o *verifyOptions) connectAs(target *namedTarget, info provision.Info) {
+func (o *verifyOptions) connectAs(target *verify.Target, info provision.Info) {
 	if !o.hostGiven {
 		target.Host = info.Host
 	}
@@ -119,13 +138,27 @@ func (o *verifyOptions) connectAs(target *namedTarget, info provision.Info) {
 	}
 }
 
-func bundleRoots(ws *workspace.Workspace, name string) (roots []*x509.Certificate, err error) {
-	data, err := ws.Read(name)
+// trustedRoots are the certificates of one ca-root.pem.
+type trustedRoots struct{ roots []*x509.Certificate }
+
+// trusted reads a ca-root.pem, each distinct one once.
+func (b *bundleReader) trusted(data []byte) (*trustedRoots, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if known := b.roots[string(data)]; known != nil {
+		return known, nil
+	}
+	roots, err := certs.ParseCertificates(data)
 	if err != nil {
 		return nil, err
 	}
-	if roots, err = certs.ParseCertificates(data); err != nil {
-		return nil, fmt.Errorf("%s: %w", ws.Path(name), err)
+	if len(b.roots) >= mostRoots {
+		clear(b.roots)
 	}
-	return roots, nil
+	b.roots[string(data)] = &trustedRoots{roots}
+	return b.roots[string(data)], nil
 }
+
+// mostRoots bounds how many distinct ca-root.pem are remembered: a site has one,
+// or two during a rollover.
+const mostRoots = 16

@@ -105,7 +105,7 @@ func (a *app) inspectHost(command *cobra.Command, result *inspectResult, target 
 	verifier := &verify.Verifier{Now: a.process.Now, Timeout: timeout}
 	presented, report := verifier.Inspect(command.Context(), target)
 	if len(presented.Chain) == 0 {
-		if err := a.tellReport(result.Schema, namedTarget{Target: target}, report); err != nil {
+		if err := a.tellReport(verifyResult{Schema: result.Schema, How: verify.HowServer, Report: report}); err != nil {
 			return err
 		}
 		return told(report.ExitCode)

@@ -2,6 +2,8 @@ package cmd
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -71,14 +73,14 @@ func newRoot(a *app) *cobra.Command {
 		Example:           "  tbcert demo",
 		SilenceErrors:     true,
 		SilenceUsage:      true,
-		PersistentPreRunE: func(*cobra.Command, []string) error { return a.begin() },
+		PersistentPreRunE: func(command *cobra.Command, _ []string) error { return a.begin(command) },
 	}
 	root.SetIn(a.process.In)
 	root.SetOut(a.process.Out)
 	root.SetErr(a.process.Err)
 	flags := root.PersistentFlags()
 	flags.StringVarP(&a.global.dir, "dir", "C", "", "the workspace (default $TBCERT_DIR, else the current directory)")
-	flags.StringVarP(&a.global.output, "output", "o", "text", "form of the result: text or json")
+	flags.StringVarP(&a.global.output, "output", "o", "text", "form of the result: text or json (verify also: junit, prometheus, nagios)")
 	flags.BoolVarP(&a.global.quiet, "quiet", "q", false, "tell errors and warnings only")
 	flags.BoolVarP(&a.global.verbose, "verbose", "v", false, "tell more, such as where each setting comes from")
 	flags.BoolVar(&a.global.yes, "yes", false, "answer yes to every question")
@@ -91,9 +93,13 @@ func newRoot(a *app) *cobra.Command {
 }
 
 // begin settles how the user is talked to.
-func (a *app) begin() error {
-	if a.global.output != "text" && a.global.output != "json" {
-		return fmt.Errorf("-o %s: the forms are text and json", a.global.output)
+func (a *app) begin(command *cobra.Command) error {
+	forms := []string{"text", "json"}
+	if command.Name() == "verify" {
+		forms = append(forms, outputJUnit, outputPrometheus, outputNagios)
+	}
+	if !slices.Contains(forms, a.global.output) {
+		return fmt.Errorf("-o %s: the forms of %s are %s", a.global.output, command.Name(), strings.Join(forms, ", "))
 	}
 	a.ui = ui.New(a.streams(), ui.Options{
 		JSON:    a.global.output == "json",

@@ -43,9 +43,14 @@ type serverOptions struct {
 
 func (o *serverOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.registrarName, "registrar", "", "where devices are registered: offline, thingsboard or mqtt\n(default: thingsboard when there is a --url)")
+	o.addLoginFlags(flags, "password-file")
+}
+
+// addLoginFlags adds what a client of the REST API needs.
+func (o *serverOptions) addLoginFlags(flags *pflag.FlagSet, passwordFlag string) {
 	flags.StringVar(&o.url, "url", "", "ThingsBoard's web address, such as https://tb.example.com")
 	flags.StringVar(&o.user, "user", "", "ThingsBoard user, a tenant administrator")
-	flags.StringVar(&o.passwordFile, "password-file", "", "file with the user's password (or TBCERT_PASSWORD)")
+	flags.StringVar(&o.passwordFile, passwordFlag, "", "file with the user's password (or TBCERT_PASSWORD)")
 	flags.StringVar(&o.apiKeyFile, "api-key-file", "", "file with an API key, ThingsBoard 4.3 and later (or TBCERT_API_KEY)")
 	flags.DurationVar(&o.callTimeout, "call-timeout", rest.DefaultTimeout, "patience with each call of ThingsBoard's REST API")
 }

@@ -36,7 +36,13 @@ type verifyOptions struct {
 	cert, key    string
 	payload      string
 	roundTrip    bool
+	keepAlive    time.Duration
 	timeout      time.Duration
+	strict       bool
+
+	devices fleetChoice
+	server  serverOptions
+	results resultOptions
 }
 
 func (o *verifyOptions) addFlags(flags *pflag.FlagSet) {
@@ -53,7 +59,12 @@ func (o *verifyOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.key, "key", "", "key of the client certificate (PEM)")
 	flags.StringVar(&o.payload, "payload", "", `telemetry to publish (default {"tbcert_verify":<unix ms>})`)
 	flags.BoolVar(&o.roundTrip, "round-trip", false, "also write a client attribute and read it back")
+	flags.DurationVar(&o.keepAlive, "keep-alive", 0, "also keep the session open that long without a message, as a device does that reports seldom")
 	flags.DurationVar(&o.timeout, "timeout", verify.DefaultTimeout, "patience with each step over the network")
+	flags.BoolVar(&o.strict, "strict", false, "also ask whether the server is as strict as it should be: a wrong token, no token, old TLS,\nweak ciphers, the plain port, keys, days left, revocation")
+	o.devices.addFlags(flags)
+	o.server.addLoginFlags(flags, "user-password-file")
+	o.results.addFlags(flags)
 }
 
 const verifyLong = `Prove that a device gets in: publish a test telemetry message over MQTTS, and explain what fails.
@@ -63,25 +74,34 @@ and with --round-trip a client attribute that is read back. Each step is judged 
 tells its cause and what to do. It never falls back to plain, and never skips verification: no token
 crosses a connection that is not verified.
 
-With device names, their bundles in devices/ say how to connect. ThingsBoard closes a device's older
-session when a second client comes with its credential, so a device that is at work is disconnected
-for a moment.
+With device names, --all or --from, the bundles in devices/ say how to connect. ThingsBoard closes a
+device's older session when a second client comes with its credential, so a device that is at work is
+disconnected for a moment. With --url and a login, devices that are active are therefore proved by
+ThingsBoard's own record of them, and only idle ones connected as; --take-over connects as all.
+--server-only proves the server up to TLS with no credential, --canary NAME as that one device.
+
+After a refusal it asks once more in MQTT 5, which tells the exact reason, and then no more:
+ThingsBoard can block an address after 10 wrong credentials. docs/checks has a page on every cause.
 
 Exit codes, for one target:
   10 resolve   11 tcp   12 tls   13 chain or usage   14 name   15 dates
-  16 connect refused   17 publish not acknowledged   18 round trip
-For several: 3 when some failed.`
+  16 connect refused   17 publish not acknowledged, session not kept   18 round trip, not stored
+  1 a check of --strict
+For several: 3 when some failed; they stand in verify-failed.ndjson, which --from takes.`
 
 func newVerify(a *app) *cobra.Command {
 	options := &verifyOptions{}
 	command := &cobra.Command{
-		Use:   "verify [NAME…]",
+		Use:   "verify [NAME… | --all | --from FILE]",
 		Short: "Publish a test message as a device, and explain what fails",
 		Long:  verifyLong,
 		Example: `  tbcert verify meter-1
   tbcert verify --token-file devices/meter-1/token
   tbcert verify --host tb.example.com --cafile ca-root.pem --token-file token -o json
-  tbcert verify --host tb.example.com --plain --token-file token`,
+  tbcert verify --host tb.example.com --plain --token-file token
+  tbcert verify --all --url https://tb.example.com --user tenant@example.com --user-password-file tenant.pass
+  tbcert verify --all --report fleet.html
+  tbcert verify --server-only --strict`,
 		ValidArgsFunction: a.completeDevices,
 	}
 	options.addFlags(command.Flags())
@@ -98,46 +118,36 @@ func runVerify(command *cobra.Command, a *app, options *verifyOptions, names []s
 	if err != nil {
 		return invalid(err)
 	}
-	if err := a.resolve(command, nil); err != nil {
+	if err := a.resolve(command, options.fromSite(s)); err != nil {
 		return err
 	}
 	options.hostGiven = options.host != ""
 	options.host = cmp.Or(options.host, s.Host())
-	targets, err := options.targets(a, s, names)
-	if err != nil {
+	v := &verification{
+		app: a, options: options, command: command, ws: ws, site: s,
+		verifier: &verify.Verifier{Now: a.process.Now, Timeout: options.timeout}, bundles: newBundleReader(ws),
+	}
+	if err := v.begin(names); err != nil {
 		return invalid(err)
 	}
-	verifier := &verify.Verifier{Now: a.process.Now, Timeout: options.timeout}
-	return a.verify(command, verifier, targets)
+	defer v.close()
+	if options.results.watch > 0 {
+		return v.watch(command.Context())
+	}
+	return v.once(command.Context())
 }
 
-// namedTarget is a target and, when its bundle says how to connect, the
-// device's name.
-type namedTarget struct {
-	device string
-	verify.Target
-}
-
-// targets works out what to verify.
-func (o *verifyOptions) targets(a *app, s *site.Site, names []string) ([]namedTarget, error) {
-	base, err := o.target(a, s)
-	if err != nil {
-		return nil, err
+// fromSite is what a site's file says for verify: where ThingsBoard's web address
+// is. The host and the ports come from the bundles.
+func (o *verifyOptions) fromSite(s *site.Site) map[string][]string {
+	all := s.Settings.Values()
+	values := make(map[string][]string)
+	for _, name := range []string{"url", "user", "inventory"} {
+		if value, ok := all[name]; ok {
+			values[name] = value
+		}
 	}
-	if len(names) == 0 {
-		return []namedTarget{{Target: base}}, o.check(base)
-	}
-	if o.token != "" || o.tokenFile != "" || o.username != "" || base.ClientCertificate != nil {
-		return nil, errors.New("a device's bundle holds its credential: give names or a credential, not both")
-	}
-	base.Login = device.Login{} // TBCERT_TOKEN is for a target without a bundle
-	var targets []namedTarget
-	var errs []error
-	for _, name := range names {
-		target, err := o.bundleTarget(a.workspace(), base, name)
-		targets, errs = append(targets, target), append(errs, err)
-	}
-	return targets, errors.Join(errs...)
+	return values
 }
 
 // check refuses a target that cannot be tried at all.
@@ -155,13 +165,17 @@ func (o *verifyOptions) check(target verify.Target) error {
 func (o *verifyOptions) target(a *app, s *site.Site) (verify.Target, error) {
 	target := verify.Target{
 		Host: o.host, Port: o.portOf(s.Settings.WithDefaults()), TLS: !o.plain,
-		Payload: []byte(o.payload), RoundTrip: o.roundTrip,
+		Payload: []byte(o.payload), RoundTrip: o.roundTrip, KeepAlive: o.keepAlive,
+		Names: s.Settings.Hosts, Intermediates: s.Intermediates(),
 	}
 	if o.port < 0 || o.port > 65535 {
 		return target, fmt.Errorf("--port %d is not between 1 and 65535", o.port)
 	}
 	if o.timeout <= 0 {
 		return target, fmt.Errorf("--timeout %s is not longer than nothing", o.timeout)
+	}
+	if o.keepAlive < 0 {
+		return target, fmt.Errorf("--keep-alive %s is less than nothing", o.keepAlive)
 	}
 	var err error
 	if target.Login, err = o.login(a); err != nil {

@@ -75,6 +75,7 @@ const (
 	PublishRateLimited         DiagnosisID = "publish-rate-limited"
 	PublishClosed              DiagnosisID = "publish-closed"
 	PublishBroken              DiagnosisID = "publish-broken"
+	StoredMissing              DiagnosisID = "stored-missing"
 	RoundTripSilent            DiagnosisID = "round-trip-silent"
 	RoundTripClosed            DiagnosisID = "round-trip-closed"
 	KeepAliveClosed            DiagnosisID = "keep-alive-closed"
@@ -159,8 +160,9 @@ func Catalogue() []Diagnosis {
 		{PublishRateLimited, CheckPublish, "The device's message rate is used up"},
 		{PublishClosed, CheckPublish, "The server closes after the message"},
 		{PublishBroken, CheckPublish, "The connection broke while publishing"},
+		{StoredMissing, CheckStored, "The telemetry is acknowledged and not stored"},
 		{RoundTripSilent, CheckRoundTrip, "What was written does not come back"},
 		{RoundTripClosed, CheckRoundTrip, "The server closes while the attribute is read back"},
-		{KeepAliveClosed, CheckRoundTrip, "The connection does not live as long as its keep-alive"},
+		{KeepAliveClosed, CheckKeepAlive, "The connection does not live as long as its keep-alive"},
 	}
 }

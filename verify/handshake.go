@@ -35,8 +35,12 @@ func (r *run) handshake(ctx context.Context) finding {
 	default:
 		return r.noHandshake(err, state.PeerCertificates)
 	}
-	found := pass(fmt.Sprintf("%s, %s, %s presented", versionText(state.Version),
-		tls.CipherSuiteName(state.CipherSuite), plural(len(state.PeerCertificates), "certificate")))
+	shown := "presented"
+	if state.DidResume {
+		shown = "of a session with this server that another device began"
+	}
+	found := pass(fmt.Sprintf("%s, %s, %s %s", versionText(state.Version),
+		tls.CipherSuiteName(state.CipherSuite), plural(len(state.PeerCertificates), "certificate"), shown))
 	if r.target.ClientCertificate != nil && !r.asked {
 		found.id, found.status = TLSCertificateNotAsked, StatusWarn
 		found.detail += "; the client certificate was not asked for"
@@ -61,7 +65,14 @@ func (r *run) config() *tls.Config {
 			return r.target.ClientCertificate, nil
 		},
 	}
-	if r.target.Roots != nil {
+	switch fleet := r.verifier.fleet; {
+	case fleet != nil:
+		shared := fleet.trustFor(r.target)
+		config.RootCAs = shared.pool
+		if r.target.ClientCertificate == nil {
+			config.ClientSessionCache = shared.sessions
+		}
+	case r.target.Roots != nil:
 		config.RootCAs = pool(r.target.Roots)
 	}
 	return config

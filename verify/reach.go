@@ -104,6 +104,13 @@ func (r *run) tcp(ctx context.Context) finding {
 // race dials the addresses in order, each a moment after the one before it or
 // as soon as that failed, and gives the first connection and the failures.
 func (r *run) race(ctx context.Context) (won attempt, failed []attempt) {
+	if len(r.addresses) == 1 {
+		only := attempt{address: netip.AddrPortFrom(r.addresses[0], uint16(r.target.Port))} //nolint:gosec // tcp has looked at the range
+		if only.conn, only.err = r.verifier.dial(ctx, only.address.String()); only.err != nil {
+			return attempt{}, []attempt{only}
+		}
+		return only, nil
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	outcomes := make(chan attempt, len(r.addresses))

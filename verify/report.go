@@ -15,6 +15,14 @@ const (
 	CheckConnect   CheckID = "connect"
 	CheckPublish   CheckID = "publish"
 	CheckRoundTrip CheckID = "round-trip"
+
+	// Two more stand before the round trip when they are asked for.
+	CheckKeepAlive CheckID = "keep-alive" // the session stays open without a word
+	CheckStored    CheckID = "stored"     // the telemetry is in ThingsBoard
+
+	// These stand alone in the report of a device that nobody connected as.
+	CheckRecord CheckID = "record" // the server's own record of the device
+	CheckBundle CheckID = "bundle" // the device's files
 )
 
 // CheckIDs gives every check, in the order in which they run.
@@ -48,9 +56,9 @@ func (id CheckID) ExitCode() int {
 		return 15
 	case CheckConnect:
 		return 16
-	case CheckPublish:
+	case CheckPublish, CheckKeepAlive:
 		return 17
-	case CheckRoundTrip:
+	case CheckRoundTrip, CheckStored:
 		return 18
 	default:
 		return 1
@@ -97,4 +105,27 @@ type Report struct {
 	// first warning.
 	Diagnosis DiagnosisID `json:"diagnosis,omitempty"`
 	Checks    []Check     `json:"checks"` // every check, in order
+}
+
+// passed reports whether a check passed, with or without a warning.
+func (r Report) passed(id CheckID) bool {
+	for _, check := range r.Checks {
+		if check.ID == id {
+			return check.Status == StatusPass || check.Status == StatusWarn
+		}
+	}
+	return false
+}
+
+// Add adds further checks to a report, and judges it anew.
+func (r *Report) Add(checks ...Check) {
+	r.Checks = append(r.Checks, checks...)
+	if r.ExitCode == ExitInterrupted {
+		return
+	}
+	for _, check := range checks {
+		if check.Status == StatusFail && r.Failed == "" {
+			r.OK, r.Failed, r.Diagnosis, r.ExitCode = false, check.ID, check.Diagnosis, check.ID.ExitCode()
+		}
+	}
 }

@@ -62,7 +62,7 @@ func (r *run) steps() []step {
 		once = "not asked for (--round-trip)"
 	}
 	certificate := []CheckID{CheckTLS}
-	return []step{
+	steps := []step{
 		{CheckResolve, nil, "", r.resolve},
 		{CheckTCP, []CheckID{CheckResolve}, "", r.tcp},
 		{CheckTLS, []CheckID{CheckTCP}, plain, r.handshake},
@@ -72,8 +72,14 @@ func (r *run) steps() []step {
 		{CheckUsage, certificate, plain, r.judgeUsage},
 		{CheckConnect, entry, "", r.connect},
 		{CheckPublish, []CheckID{CheckConnect}, "", r.publish},
-		{CheckRoundTrip, []CheckID{CheckPublish}, once, r.roundTrip},
 	}
+	if r.target.Stored != nil {
+		steps = append(steps, step{CheckStored, []CheckID{CheckPublish}, "", r.stored})
+	}
+	if r.target.KeepAlive > 0 {
+		steps = append(steps, step{CheckKeepAlive, []CheckID{CheckPublish}, "", r.keepAlive})
+	}
+	return append(steps, step{CheckRoundTrip, []CheckID{CheckPublish}, once, r.roundTrip})
 }
 
 // do runs a step, or tells why it does not.
@@ -98,7 +104,11 @@ func (r *run) do(ctx context.Context, s step) {
 // try runs the check of a step under the timeout.
 func (r *run) try(ctx context.Context, s step) Check {
 	begin := r.verifier.now()
-	limited, cancel := context.WithTimeout(ctx, r.verifier.timeout())
+	patience := r.verifier.timeout()
+	if s.id == CheckKeepAlive {
+		patience += r.target.KeepAlive
+	}
+	limited, cancel := context.WithTimeout(ctx, patience)
 	found := s.check(limited)
 	cancel()
 	check := Check{

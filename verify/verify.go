@@ -52,6 +52,12 @@ type Target struct {
 
 	Payload   []byte // telemetry; empty: {"tbcert_verify":<unix ms>}
 	RoundTrip bool   // also write a client attribute and read it back
+	// KeepAlive is how long the session is kept open without a word after the
+	// message; 0: it is not.
+	KeepAlive time.Duration
+	// Stored tells, when it is not nil, once the server has stored the payload
+	// that was published.
+	Stored func(ctx context.Context, payload []byte) error
 }
 
 // Verifier runs checks. The zero value uses the system's resolver, dialer and
@@ -67,6 +73,8 @@ type Verifier struct {
 	Now func() time.Time
 	// Timeout bounds each step that waits on the network; 0: DefaultTimeout.
 	Timeout time.Duration
+
+	fleet *fleetRun // that the run is of; nil: none
 }
 
 // Run goes through the checks in order and reports every one of them. A check
@@ -107,10 +115,16 @@ func (v *Verifier) timeout() time.Duration {
 }
 
 func (v *Verifier) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
-	if v.Resolve != nil {
-		return v.Resolve(ctx, host)
+	ask := v.Resolve
+	if ask == nil {
+		ask = func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		}
 	}
-	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if v.fleet != nil {
+		return v.fleet.resolve(ctx, host, ask)
+	}
+	return ask(ctx, host)
 }
 
 func (v *Verifier) dial(ctx context.Context, address string) (net.Conn, error) {

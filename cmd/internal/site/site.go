@@ -43,6 +43,14 @@ func (s *Site) Host() string {
 	return s.Settings.Hosts[0]
 }
 
+// Intermediates are the CA certificates between the server's and the root.
+func (s *Site) Intermediates() []*x509.Certificate {
+	if s.ServerCA == nil {
+		return nil
+	}
+	return []*x509.Certificate{s.ServerCA}
+}
+
 // Load reads the site in a workspace. Without tbcert.yaml and without a CA it
 // gives ErrNoSite. A file that is there and cannot be read is an error that
 // names it.

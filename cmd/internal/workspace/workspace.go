@@ -42,6 +42,7 @@ const (
 	InventoryFile  = "inventory.db"
 	ImportFile     = "thingsboard-import.csv"
 	FailedFile     = "provision-failed.ndjson"
+	UnprovedFile   = "verify-failed.ndjson"
 	DeviceCRL      = "ca/device-ca.crl"
 	maxFileSize    = 64 << 20 // bytes; the import file of 500,000 devices has about 25 MiB
 	secretMode     = 0o600

@@ -1,0 +1,458 @@
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/tbcert/tbcert/certs/secret"
+	"github.com/tbcert/tbcert/cmd/internal/settings"
+	"github.com/tbcert/tbcert/cmd/internal/site"
+	"github.com/tbcert/tbcert/cmd/internal/workspace"
+	"github.com/tbcert/tbcert/provision"
+	"github.com/tbcert/tbcert/provision/inventory"
+	"github.com/tbcert/tbcert/thingsboard/rest"
+	"github.com/tbcert/tbcert/verify"
+)
+
+// fleetChoice says which devices are verified, and how.
+type fleetChoice struct {
+	all            bool
+	from           string
+	jobs           int
+	takeOver       bool
+	serverOnly     bool
+	canary         string
+	inventory      string
+	passphraseFile string
+}
+
+func (o *fleetChoice) addFlags(flags *pflag.FlagSet) {
+	flags.BoolVar(&o.all, "all", false, "verify every device that has a bundle here")
+	flags.StringVar(&o.from, "from", "", "file with the devices' names: CSV, JSON, NDJSON or YAML, as provision takes it (- is stdin)")
+	flags.IntVar(&o.jobs, "jobs", verify.DefaultJobs, "devices verified at once, at most; how many follows what the server can take")
+	flags.BoolVar(&o.takeOver, "take-over", false, "connect as every device, also as those that are at work, which closes their sessions")
+	flags.BoolVar(&o.serverOnly, "server-only", false, "prove the server up to TLS, with no credential at all")
+	flags.StringVar(&o.canary, "canary", "", "device that is kept for this: connect as it alone")
+	flags.StringVar(&o.inventory, "inventory", "", "PostgreSQL URL of an inventory, so that several machines share the devices\n(default: inventory.db in the workspace; a password belongs into TBCERT_INVENTORY or PGPASSWORD)")
+	flags.StringVar(&o.passphraseFile, "passphrase-file", "", "file with the passphrase of the inventory (or TBCERT_PASSPHRASE)")
+}
+
+// check refuses choices that make no sense together.
+func (o *fleetChoice) check(names []string, credential bool) error {
+	many := len(names) > 0 || o.all || o.from != ""
+	switch {
+	case o.jobs < 1 || o.jobs > maxJobs:
+		return fmt.Errorf("--jobs %d is not between 1 and %d", o.jobs, maxJobs)
+	case many && credential:
+		return errors.New("a device's bundle holds its credential: give devices or a credential, not both")
+	case o.all && (len(names) > 0 || o.from != ""), o.from != "" && len(names) > 0:
+		return errors.New("give names, --all or --from, one of the three")
+	case o.serverOnly && (credential || o.canary != "" || o.takeOver):
+		return errors.New("--server-only connects with no credential: --token, --cert, --canary and --take-over make no sense with it")
+	case o.canary != "" && o.takeOver:
+		return errors.New("--canary connects as one device alone, and --take-over as all: give one of the two")
+	default:
+		return nil
+	}
+}
+
+// A verification is what one run of verify works with.
+type verification struct {
+	app      *app
+	options  *verifyOptions
+	command  *cobra.Command
+	ws       *workspace.Workspace
+	site     *site.Site
+	verifier *verify.Verifier
+	bundles  *bundleReader
+
+	base   verify.Target // what the flags and the site say, without a device
+	names  []string      // of devices; nil: the credential of the flags, or --from
+	fleet  bool          // it is about many devices, told one by one
+	store  *inventory.Store
+	client *rest.Client // nil: ThingsBoard is not asked
+}
+
+// begin works out what is to be verified. Its errors are the user's.
+func (v *verification) begin(names []string) error {
+	o := v.options
+	var err error
+	if v.base, err = o.target(v.app, v.site); err != nil {
+		return err
+	}
+	credential := o.token != "" || o.tokenFile != "" || o.username != "" || v.base.ClientCertificate != nil
+	if err := errors.Join(o.devices.check(names, credential), o.results.check(v.app)); err != nil {
+		return err
+	}
+	if v.client, err = v.restClient(); err != nil {
+		return err
+	}
+	v.names = names
+	v.fleet = o.devices.all || o.devices.from != "" || len(names) > 1
+	switch {
+	case o.devices.canary != "" && len(names) == 0 && !v.fleet:
+		v.names = []string{o.devices.canary}
+	case o.devices.all:
+		v.names, err = v.bundled()
+	}
+	if err != nil {
+		return err
+	}
+	if len(v.names) == 0 && !v.fleet {
+		return o.check(v.base)
+	}
+	if err := v.openStore(); err != nil {
+		return err
+	}
+	if !v.fleet { // one that is not there is told before anything is done
+		_, err = v.target(v.names[0])
+	}
+	return err
+}
+
+func (v *verification) close() {
+	if v.store != nil {
+		_ = v.store.Close() // each change is committed already
+	}
+	_ = v.bundles.close() // it was read only
+}
+
+// restClient is a client of ThingsBoard's REST API when there is a login for it.
+// A web address alone, which the site's file may hold, asks for nothing.
+func (v *verification) restClient() (*rest.Client, error) {
+	server := &v.options.server
+	asked := v.command.Flags().Changed("url") || server.user != "" && server.passwordFile != "" || server.apiKeyFile != ""
+	login := !settings.Secret(v.app.env, "api-key").IsZero() || server.user != "" && !settings.Secret(v.app.env, "password").IsZero()
+	if server.url == "" && !asked || !asked && !login {
+		return nil, nil
+	}
+	return server.client(v.app, v.site)
+}
+
+// bundled are the devices that have a bundle here.
+func (v *verification) bundled() ([]string, error) {
+	directories, err := v.ws.List(workspace.DevicesDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	names := make([]string, len(directories))
+	for i, directory := range directories {
+		names[i] = deviceName(directory)
+	}
+	return names, err
+}
+
+// openStore opens the inventory, where there is one, for the results and for
+// sharing the devices with other machines.
+func (v *verification) openStore() (err error) {
+	ctx := v.command.Context()
+	options := inventory.Options{Now: v.app.process.Now, Passphrase: func(context.Context) (secret.Text, error) {
+		return (&passphrases{app: v.app, file: v.options.devices.passphraseFile}).given()
+	}}
+	if url := v.options.devices.inventory; url != "" {
+		if err := settings.CheckInventory(url, v.command.Flags().Changed("inventory")); err != nil {
+			return fmt.Errorf("--inventory: %w", err)
+		}
+		v.store, err = inventory.OpenPostgres(ctx, secret.New(url), options)
+		return err
+	}
+	there, err := v.ws.Exists(workspace.InventoryFile)
+	if err != nil || !there {
+		return err
+	}
+	if v.store, err = inventory.Open(ctx, v.ws.Path(workspace.InventoryFile), options); err != nil {
+		v.app.ui.Warn("the results are not recorded: %v", err)
+		v.store = nil
+	}
+	return nil
+}
+
+// target is a device's, by its bundle.
+func (v *verification) target(name string) (verify.Target, error) {
+	target, err := v.bundles.target(v.options, v.base, name)
+	if err == nil && v.client != nil {
+		target.Stored = v.stored(name)
+	}
+	return target, err
+}
+
+// plan says how a device is to be proved.
+func (v *verification) plan(ctx context.Context, name string) (verify.Plan, error) {
+	target, err := v.target(name)
+	if err != nil {
+		return verify.Plan{}, err
+	}
+	plan := verify.Plan{Target: target, How: verify.HowConnected}
+	other := v.options.devices.canary != "" && name != v.options.devices.canary
+	if v.client == nil {
+		if other {
+			plan.Proof, plan.How = proof(target, verify.CheckBundle, "its bundle is whole; not connected, because --canary connects as one device alone"), verify.HowBundle
+		}
+		return plan, nil
+	}
+	activity, err := v.activity(ctx, name)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		return plan, fmt.Errorf("ask ThingsBoard whether %q is at work: %w; --take-over connects without asking first", name, err)
+	case err != nil:
+		return plan, err
+	case v.options.devices.takeOver || name == v.options.devices.canary:
+		plan.Closes = activity.connected()
+	case activity.active:
+		plan.Proof, plan.How = proof(target, verify.CheckRecord, activity.text(v.app.process.Now())), verify.HowRecord
+	case other:
+		plan.Proof, plan.How = proof(target, verify.CheckBundle, activity.text(v.app.process.Now())+"; its bundle is whole; not connected, because --canary connects as one device alone"), verify.HowBundle
+	}
+	return plan, nil
+}
+
+// proof is the report of a device that is proved without a connection.
+func proof(target verify.Target, id verify.CheckID, detail string) *verify.Report {
+	report := &verify.Report{OK: true, Target: verify.TargetInfo{Host: target.Host, Port: target.Port, TLS: target.TLS}}
+	report.Add(verify.Check{ID: id, Status: verify.StatusPass, Detail: detail})
+	return report
+}
+
+// An activity is what ThingsBoard has of a device's sessions
+// (DefaultDeviceStateService).
+type activity struct {
+	active                            bool
+	seen, connectedAt, disconnectedAt time.Time // zero: never
+}
+
+// connected reports whether the device has a session.
+func (a activity) connected() bool {
+	return a.active && a.connectedAt.After(a.disconnectedAt)
+}
+
+func (a activity) text(now time.Time) string {
+	switch {
+	case a.seen.IsZero():
+		return "ThingsBoard has never heard of it"
+	case a.active:
+		return fmt.Sprintf("at work: ThingsBoard heard of it %s ago, and its session was left alone", ago(now.Sub(a.seen)))
+	default:
+		return fmt.Sprintf("ThingsBoard heard of it %s ago", ago(now.Sub(a.seen)))
+	}
+}
+
+func ago(d time.Duration) string { return max(d, 0).Round(time.Second).String() }
+
+// activity asks ThingsBoard whether a device is at work.
+func (v *verification) activity(ctx context.Context, name string) (activity, error) {
+	device, err := v.client.FindDevice(ctx, name)
+	if err != nil {
+		return activity{}, err
+	}
+	got, err := v.client.Attributes(ctx, device.ID, rest.ScopeServer, "active", "lastActivityTime", "lastConnectTime", "lastDisconnectTime")
+	if err != nil {
+		return activity{}, err
+	}
+	moment := func(key string) time.Time {
+		var ms int64
+		if json.Unmarshal(got[key], &ms) != nil || ms <= 0 {
+			return time.Time{}
+		}
+		return time.UnixMilli(ms)
+	}
+	found := activity{seen: moment("lastActivityTime"), connectedAt: moment("lastConnectTime"), disconnectedAt: moment("lastDisconnectTime")}
+	_ = json.Unmarshal(got["active"], &found.active) // a device that was never heard of has none
+	return found, nil
+}
+
+// storedEvery is how often ThingsBoard is asked for what was published.
+const storedEvery = 50 * time.Millisecond
+
+// stored waits until ThingsBoard has a device's telemetry.
+func (v *verification) stored(name string) func(context.Context, []byte) error {
+	return func(ctx context.Context, payload []byte) error {
+		var values map[string]json.RawMessage
+		if err := json.Unmarshal(payload, &values); err != nil || len(values) == 0 {
+			return errors.New("what --payload gives cannot be looked for: only an object of keys and values can")
+		}
+		device, err := v.client.FindDevice(ctx, name)
+		if err != nil {
+			return err
+		}
+		for key, value := range values {
+			if err := v.awaitStored(ctx, device.ID, key, value); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func (v *verification) awaitStored(ctx context.Context, deviceID, key string, value json.RawMessage) error {
+	want := string(value)
+	if text, err := strconv.Unquote(want); err == nil {
+		want = text
+	}
+	tick := time.NewTicker(storedEvery)
+	defer tick.Stop()
+	for {
+		reading, err := v.client.LatestTelemetry(ctx, deviceID, key)
+		if err != nil && !errors.Is(err, rest.ErrNotFound) {
+			return err
+		}
+		if err == nil && reading.Value == want {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// subjects gives the devices of a fleet, and settle what came of them.
+type subjects struct {
+	source provision.Source
+	total  int
+	shared bool
+	close  func() error
+}
+
+// devices makes the source of a fleet's devices: the names, those of a file, or,
+// where several machines share an inventory, those that the others leave.
+func (v *verification) devices(ctx context.Context) (*subjects, error) {
+	shared := v.options.devices.inventory != ""
+	if v.options.devices.from == "" && !shared {
+		return &subjects{source: &nameSource{names: v.names}, total: len(v.names), close: func() error { return nil }}, nil
+	}
+	spool, err := inventory.NewSpool(ctx, v.ws.Dir())
+	if err != nil {
+		return nil, err
+	}
+	if err := v.fill(ctx, spool); err != nil {
+		return nil, errors.Join(invalid(err), spool.Close())
+	}
+	s := &subjects{source: spool, total: spool.Total(), close: spool.Close}
+	if !shared {
+		return s, nil
+	}
+	source, err := v.store.Share(ctx, inventory.Work{Kind: "verify", Host: settings.MachineHosts()[0], Again: true}, spool)
+	if err != nil {
+		return nil, errors.Join(err, spool.Close())
+	}
+	s.source, s.shared = source, true
+	s.close = func() error { return errors.Join(source.Release(context.WithoutCancel(ctx)), spool.Close()) }
+	return s, nil
+}
+
+// fill puts the devices into a spool.
+func (v *verification) fill(ctx context.Context, spool *inventory.Spool) error {
+	if from := v.options.devices.from; from != "" {
+		in, name, closeIn, err := (&provisionOptions{from: from}).input(v.app)
+		if err != nil {
+			return err
+		}
+		defer closeIn()
+		return provision.ReadManifest(ctx, in, name, provision.FormatOf(from), namesOnly{spool})
+	}
+	for i, name := range v.names {
+		if err := spool.Add(ctx, provision.Row{Line: i + 1, Device: provision.Device{Name: name}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// namesOnly keeps of a file's rows what verify needs.
+type namesOnly struct{ *inventory.Spool }
+
+func (n namesOnly) Add(ctx context.Context, row provision.Row) error {
+	row.Device = provision.Device{Name: row.Device.Name}
+	return n.Spool.Add(ctx, row)
+}
+
+// A nameSource gives names one after the other.
+type nameSource struct {
+	names []string
+	taken int
+}
+
+func (s *nameSource) Total() int { return len(s.names) }
+
+func (s *nameSource) Take(_ context.Context, n int) ([]provision.Task, error) {
+	n = min(n, len(s.names)-s.taken)
+	tasks := make([]provision.Task, n)
+	for i := range tasks {
+		tasks[i] = provision.Task{Seq: int64(s.taken + i), Device: provision.Device{Name: s.names[s.taken+i]}}
+	}
+	s.taken += n
+	return tasks, nil
+}
+
+func (*nameSource) Settle(context.Context, []provision.Outcome) error { return nil }
+
+// takeSize is how many devices are taken from a source at a time.
+const takeSize = 64
+
+// each gives the devices as subjects.
+func (s *subjects) each(ctx context.Context, v *verification) iter.Seq2[verify.Subject, error] {
+	return func(yield func(verify.Subject, error) bool) {
+		for {
+			tasks, err := s.source.Take(ctx, takeSize)
+			if err != nil && ctx.Err() == nil {
+				yield(verify.Subject{}, fmt.Errorf("read the devices: %w", err))
+			}
+			if err != nil || len(tasks) == 0 {
+				return
+			}
+			for _, task := range tasks {
+				name := task.Device.Name
+				subject := verify.Subject{Seq: task.Seq, Device: name, Plan: func(ctx context.Context) (verify.Plan, error) { return v.plan(ctx, name) }}
+				if !yield(subject, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// warn tells, before it is done, that connecting as a device closes its session,
+// and asks on a terminal.
+func (v *verification) warn(ctx context.Context, total int) (goOn bool, err error) {
+	o := v.options.devices
+	if v.client != nil && !o.takeOver || o.canary != "" || total == 0 {
+		return true, nil
+	}
+	if o.takeOver {
+		v.app.ui.Warn("connecting as %s: ThingsBoard closes the session of each that is at work (--take-over).", devicesWord(total))
+	} else {
+		v.app.ui.Warn("connecting as %s: ThingsBoard closes the session of each that is at work, for a moment.\n%s", devicesWord(total),
+			strings.TrimSpace("With --url and a login, those are proved by ThingsBoard's own record; --canary NAME connects as one alone,\nand --server-only as none."))
+	}
+	if v.app.global.yes || o.takeOver || !v.app.ui.CanAsk() {
+		return true, nil
+	}
+	return v.app.ui.Confirm(ctx, "Connect as them?")
+}
+
+// A bundleReader reads bundles, and each distinct ca-root.pem once.
+type bundleReader struct {
+	ws      *workspace.Workspace
+	devices *workspace.Directory
+
+	mu    sync.Mutex
+	roots map[string]*trustedRoots
+}
+
+func newBundleReader(ws *workspace.Workspace) *bundleReader {
+	return &bundleReader{ws: ws, devices: ws.Directory(workspace.DevicesDir), roots: make(map[string]*trustedRoots)}
+}
+
+func (b *bundleReader) close() error { return b.devices.Close() }

@@ -1,0 +1,210 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tbcert/tbcert/cmd/internal/workspace"
+	"github.com/tbcert/tbcert/provision"
+	"github.com/tbcert/tbcert/provision/inventory"
+	"github.com/tbcert/tbcert/verify"
+)
+
+// once verifies what was asked for, one time, and tells it.
+func (v *verification) once(ctx context.Context) error {
+	if v.fleet && !v.options.devices.serverOnly {
+		return v.many(ctx, newRound(v))
+	}
+	result := v.one(ctx)
+	if result.Report.ExitCode != exitInterrupted && result.Subject.Device != "" {
+		v.keep(ctx, []inventory.Verification{verificationOf(result)})
+	}
+	r := newRound(v)
+	r.add(result)
+	told := verifyResult{Schema: schema(v.command), Device: result.Subject.Device, How: result.How, Report: result.Report}
+	return r.end(result.Report.ExitCode, func() error { return v.app.tellReport(told) })
+}
+
+// one verifies one target.
+func (v *verification) one(ctx context.Context) verify.Result {
+	result := verify.Result{At: v.app.process.Now(), How: verify.HowConnected}
+	target := v.base
+	switch {
+	case v.options.devices.serverOnly:
+		result.How = verify.HowServer
+		_, result.Report = v.verifier.Inspect(ctx, target)
+	case len(v.names) == 0:
+		result.Report = v.verifier.Run(ctx, target)
+	default:
+		result.Subject.Device = v.names[0]
+		plan, err := v.plan(ctx, v.names[0])
+		switch {
+		case err != nil && ctx.Err() == nil: // the bundle was read before: it is ThingsBoard that cannot be asked
+			v.app.ui.Warn("%v", err)
+			plan.Target, _ = v.target(v.names[0])
+		case plan.Proof != nil:
+			result.How, result.Report = plan.How, *plan.Proof
+		}
+		target = plan.Target
+		if plan.Proof == nil {
+			result.Report = v.verifier.Run(ctx, target)
+		}
+	}
+	if v.options.strict && result.Report.OK {
+		result.Report.Add(v.verifier.Posture(ctx, target, v.posture())...)
+	}
+	result.Took = v.app.process.Now().Sub(result.At)
+	return result
+}
+
+func (v *verification) posture() verify.PostureOptions {
+	return verify.PostureOptions{PlainPort: v.site.Settings.WithDefaults().MQTTPort}
+}
+
+// many verifies a fleet.
+func (v *verification) many(ctx context.Context, r *round) error {
+	devices, err := v.devices(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = devices.close() }()
+	if goOn, err := v.warn(ctx, devices.total); err != nil || !goOn {
+		return err
+	}
+	if v.options.strict {
+		r.server(ctx)
+	}
+	r.total, r.source = devices.total, devices.source
+	if r.failures, err = v.ws.Scratch(workspace.UnprovedFile); err != nil {
+		return err
+	}
+	r.progress = v.app.ui.Progress("devices", devices.total)
+	fleet := &verify.Fleet{Verifier: v.verifier, Jobs: v.options.devices.jobs, Blocked: r.blocked}
+	err = fleet.Run(ctx, devices.each(ctx, v), r.row)
+	r.progress.End()
+	err = errors.Join(err, r.flush(ctx), r.keepFailures())
+	if devices.shared && err == nil {
+		r.elsewhere = r.total - r.done() // the source says that none is left
+	}
+	code := exitOK
+	switch {
+	case ctx.Err() != nil:
+		code = exitInterrupted
+	case err != nil:
+		return err
+	case r.counts.Failed > 0:
+		code = exitPartly
+	}
+	return r.end(code, r.tellSummary)
+}
+
+// keepSize is how many results are recorded together.
+const keepSize = 256
+
+// row takes one device's result in.
+func (r *round) row(result verify.Result) {
+	r.progress.Done(result.Err == nil && result.Report.OK)
+	r.add(result)
+	failed := ""
+	if !result.Report.OK {
+		failed = r.problem(result)
+		r.broken = errors.Join(r.broken, r.keepFailure(result.Subject.Device, failed))
+	}
+	r.kept = append(r.kept, verificationOf(result))
+	r.settled = append(r.settled, provision.Outcome{Seq: result.Subject.Seq, Failed: failed})
+	if len(r.kept) >= keepSize {
+		r.broken = errors.Join(r.broken, r.flush(r.v.command.Context()))
+	}
+	if r.broken == nil {
+		r.broken = r.tellRow(result)
+	}
+}
+
+// problem is a failure in a line.
+func (r *round) problem(result verify.Result) string {
+	if result.Err != nil {
+		return result.Err.Error()
+	}
+	return fmt.Sprintf("%s: %s", result.Report.Failed, result.Report.Problem())
+}
+
+// flush records what was found.
+func (r *round) flush(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
+	r.v.keep(ctx, r.kept)
+	err := r.source.Settle(ctx, r.settled)
+	r.kept, r.settled = r.kept[:0], r.settled[:0]
+	return err
+}
+
+func (r *round) keepFailure(device, problem string) error {
+	_, err := r.failures.Write(provision.EncodeRow(provision.Device{Name: device}, problem))
+	return err
+}
+
+func (r *round) keepFailures() error {
+	if r.counts.Failed == 0 {
+		return r.failures.Drop()
+	}
+	r.failedFile = r.v.ws.Path(workspace.UnprovedFile)
+	return r.failures.Keep()
+}
+
+// blocked tells that ThingsBoard blocks this address.
+func (r *round) blocked(pause time.Duration) {
+	r.v.app.ui.Warn("ThingsBoard closes every connection from here: it blocks an address for a minute after 10 wrong credentials. Going on in %s.", pause)
+}
+
+// server asks the server alone how strict it is.
+func (r *round) server(ctx context.Context) {
+	target := r.v.base
+	_, report := r.v.verifier.Inspect(ctx, target)
+	if report.OK {
+		report.Add(r.v.verifier.Posture(ctx, target, r.v.posture())...)
+	}
+	result := verify.Result{Report: report, At: r.v.app.process.Now(), How: verify.HowServer}
+	r.strict = &result
+}
+
+// keep puts results on record, where there is one. That it cannot be is told and
+// is no failure of what was verified.
+func (v *verification) keep(ctx context.Context, found []inventory.Verification) {
+	if v.store == nil || len(found) == 0 {
+		return
+	}
+	if err := v.store.SaveVerifications(context.WithoutCancel(ctx), found); err != nil {
+		v.app.ui.Warn("the results could not be recorded: %v", err)
+	}
+}
+
+// verificationOf is a result as the inventory keeps it.
+func verificationOf(result verify.Result) inventory.Verification {
+	report := result.Report
+	kept := inventory.Verification{
+		Device: result.Subject.Device, At: result.At.UTC().Truncate(time.Millisecond), OK: report.OK && result.Err == nil,
+		ExitCode: report.ExitCode, FailedCheck: string(report.Failed), Took: result.Took, How: result.How,
+	}
+	if result.Err != nil {
+		kept.ExitCode, kept.Cause = exitFailed, result.Err.Error()
+	}
+	for _, check := range report.Checks {
+		if check.ID == report.Failed {
+			kept.Cause = check.Cause
+		}
+	}
+	return kept
+}
+
+// expiresOf are the ends of the server's certificate and of its root, as this
+// workspace has them.
+func (v *verification) expiresOf() (server, root time.Time) {
+	if len(v.site.Server) > 0 {
+		server = v.site.Server[0].NotAfter
+	}
+	if anchors := v.site.Anchors(); len(anchors) > 0 {
+		root = anchors[0].NotAfter
+	}
+	return server, root
+}

@@ -1,0 +1,314 @@
+package verify
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"iter"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go/adaptivelimiter"
+)
+
+// DefaultJobs is how many devices a Fleet verifies at once at most, when it does
+// not say. A broker that answers late (mosquitto without set_tcp_nodelay takes
+// 44 ms for each answer) is kept busy by hundreds only.
+const DefaultJobs = 256
+
+const (
+	// firstJobs is how many are verified at once at first; how long they take
+	// says how many after that.
+	firstJobs  = 64
+	jobsWindow = 250 * time.Millisecond
+	fewSamples = 16
+
+	// mostAsked is how many refusals a fleet asks the exact reason of: ThingsBoard
+	// counts each question as a wrong credential.
+	mostAsked = 3
+
+	// blockTime is how long ThingsBoard blocks an address
+	// (TB_TRANSPORT_IP_BLOCK_TIMEOUT), and a moment.
+	blockTime = 61 * time.Second
+)
+
+// A Fleet verifies many devices, as many at once as the server takes. It may be
+// used by one goroutine at a time.
+//
+// Devices that have no certificate share TLS sessions: after the first verified
+// handshake with a server, further ones may resume its session (RFC 8446, 2.2),
+// whose keys only that server has; name and dates of its certificate are judged
+// anew each time. A device with a certificate always has a handshake of its own,
+// because a resumed one would not prove its certificate.
+type Fleet struct {
+	Verifier *Verifier
+
+	// Jobs is how many devices are verified at once at most; 0: DefaultJobs.
+	Jobs int
+	// Wait waits out ThingsBoard's block of an address; nil waits by the clock. It
+	// gives ctx's error when ctx ends first.
+	Wait func(ctx context.Context, pause time.Duration) error
+	// Blocked is told, when it is not nil, that the fleet waits that long.
+	Blocked func(pause time.Duration)
+}
+
+// A Subject is one device of a fleet.
+type Subject struct {
+	Seq    int64
+	Device string
+	// Plan says how the device is to be proved. It is called by many goroutines.
+	Plan func(ctx context.Context) (Plan, error)
+}
+
+// How a device was proved.
+const (
+	HowConnected = "connected" // by a connection with its credential
+	HowRecord    = "record"    // by what the server has of it
+	HowBundle    = "bundle"    // not at all: its bundle is whole
+	HowServer    = "server"    // the server alone, with no credential
+)
+
+// A Plan is how one device is to be proved.
+type Plan struct {
+	Target Target
+	// Proof is the report of a device that is proved already, so that nobody
+	// connects as it; nil: it is to be connected as.
+	Proof *Report
+	How   string // of Proof; else HowConnected
+	// Closes says that the device is at work, and that its session ends when it is
+	// connected as.
+	Closes bool
+}
+
+// A Result is how one device did.
+type Result struct {
+	Subject Subject
+	Report  Report
+	Err     error // why it could not be tried at all; the report is then empty
+	At      time.Time
+	Took    time.Duration // from the first check to the last
+	How     string
+	Closed  bool // a session of the device was closed by it
+}
+
+// Run verifies the subjects and gives each result to tell, in the order in which
+// they come, from this goroutine. When ctx ends, nothing further is begun, what
+// is under way is given up and not told, and Run returns ctx's error; else the
+// error is that of the subjects.
+func (f *Fleet) Run(ctx context.Context, subjects iter.Seq2[Subject, error], tell func(Result)) error {
+	jobs := f.Jobs
+	if jobs < 1 {
+		jobs = DefaultJobs
+	}
+	r := &fleetRun{
+		Fleet: f, results: make(chan Result, jobs), trusts: make(map[trustKey]*trust), addresses: make(map[string][]netip.Addr),
+		limit: adaptivelimiter.NewBuilder[any]().
+			WithLimits(1, uint(jobs), uint(min(jobs, firstJobs))).
+			WithRecentWindow(jobsWindow, 4*jobsWindow, fewSamples).
+			Build(),
+	}
+	r.verifier = *f.Verifier
+	r.verifier.fleet = r
+	var failed error
+	go func() {
+		defer close(r.results)
+		failed = r.begin(ctx, subjects)
+		r.open.Wait()
+	}()
+	for result := range r.results {
+		tell(result)
+	}
+	if failed == nil {
+		failed = context.Cause(ctx)
+	}
+	return failed
+}
+
+// A fleetRun is one call of Run, and what its devices share.
+type fleetRun struct {
+	*Fleet
+	verifier Verifier
+	limit    adaptivelimiter.AdaptiveLimiter[any]
+	open     sync.WaitGroup
+	results  chan Result
+	asked    atomic.Int64
+	gate     blockGate
+
+	mu        sync.Mutex // guards what follows
+	trusts    map[trustKey]*trust
+	addresses map[string][]netip.Addr
+}
+
+// begin begins with each subject when there is a permit for it.
+func (r *fleetRun) begin(ctx context.Context, subjects iter.Seq2[Subject, error]) error {
+	for subject, err := range subjects {
+		if err != nil {
+			return err
+		}
+		if r.gate.wait(ctx) != nil {
+			return nil
+		}
+		permit, err := r.limit.AcquirePermit(ctx)
+		if err != nil {
+			return nil
+		}
+		r.open.Go(func() {
+			result := r.verify(ctx, subject)
+			if result.Report.OK {
+				permit.Record()
+			} else {
+				permit.Drop() // how long a failure takes says nothing
+			}
+			if result.Report.ExitCode != ExitInterrupted && ctx.Err() == nil {
+				r.results <- result
+			}
+		})
+	}
+	return nil
+}
+
+// verify runs one subject; once more, when ThingsBoard blocked the address.
+func (r *fleetRun) verify(ctx context.Context, subject Subject) Result {
+	result := Result{Subject: subject, At: r.verifier.now()}
+	plan, err := subject.Plan(ctx)
+	switch {
+	case err != nil:
+		result.Err = err
+		return result
+	case plan.Proof != nil:
+		result.Report, result.How, result.Took = *plan.Proof, plan.How, r.verifier.now().Sub(result.At)
+		return result
+	}
+	target := plan.Target
+	result.How = HowConnected
+	target.AskOnce = target.AskOnce || r.asked.Load() >= mostAsked
+	for range 2 {
+		result.At = r.verifier.now()
+		result.Report = r.verifier.Run(ctx, target)
+		result.Took = r.verifier.now().Sub(result.At)
+		if result.Report.Diagnosis != TLSAddressBlocked || !r.gate.block(ctx, r.Fleet) {
+			break
+		}
+	}
+	if result.Report.Failed == CheckConnect {
+		r.asked.Add(1)
+	}
+	result.Closed = plan.Closes && result.Report.passed(CheckConnect)
+	return result
+}
+
+// A blockGate keeps a fleet waiting while its address is blocked, once: where the
+// connections are closed after that as well, it is no block.
+type blockGate struct {
+	mu    sync.Mutex
+	until chan struct{} // closed when the waiting is over; nil: there was none
+}
+
+// wait waits while the address is blocked.
+func (g *blockGate) wait(ctx context.Context) error {
+	g.mu.Lock()
+	until := g.until
+	g.mu.Unlock()
+	if until == nil {
+		return context.Cause(ctx)
+	}
+	select {
+	case <-until:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// block waits until the block is over, and reports whether another try makes
+// sense.
+func (g *blockGate) block(ctx context.Context, f *Fleet) bool {
+	g.mu.Lock()
+	first := g.until == nil
+	if first {
+		g.until = make(chan struct{})
+	}
+	until := g.until
+	g.mu.Unlock()
+	if !first {
+		select {
+		case <-until: // it is over, or was before this one began
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	defer close(until)
+	if f.Blocked != nil {
+		f.Blocked(blockTime)
+	}
+	pause := f.Wait
+	if pause == nil {
+		pause = waitByClock
+	}
+	return pause(ctx, blockTime) == nil
+}
+
+func waitByClock(ctx context.Context, pause time.Duration) error {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// A trust is what the handshakes with one server by one set of roots share.
+type trust struct {
+	pool     *x509.CertPool
+	sessions tls.ClientSessionCache
+}
+
+// A trustKey tells sets of roots apart by their first certificate and their
+// number: who verifies a fleet reads equal files once.
+type trustKey struct {
+	host  string
+	port  int
+	first *x509.Certificate
+	count int
+}
+
+// trustFor gives what a target's handshake shares with others of the fleet.
+func (r *fleetRun) trustFor(t Target) *trust {
+	key := trustKey{host: t.Host, port: t.Port, count: len(t.Roots)}
+	if len(t.Roots) > 0 {
+		key.first = t.Roots[0]
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if known := r.trusts[key]; known != nil {
+		return known
+	}
+	made := &trust{sessions: tls.NewLRUClientSessionCache(1)}
+	if t.Roots != nil {
+		made.pool = pool(t.Roots)
+	}
+	r.trusts[key] = made
+	return made
+}
+
+// resolve asks for a host's addresses once.
+func (r *fleetRun) resolve(ctx context.Context, host string, ask func(context.Context, string) ([]netip.Addr, error)) ([]netip.Addr, error) {
+	r.mu.Lock()
+	known := r.addresses[host]
+	r.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	found, err := ask(ctx, host)
+	if err == nil && len(found) > 0 {
+		r.mu.Lock()
+		r.addresses[host] = found
+		r.mu.Unlock()
+	}
+	return found, err
+}
