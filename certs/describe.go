@@ -49,7 +49,7 @@ func Describe(cert *x509.Certificate) Certificate {
 		NotBefore: cert.NotBefore.UTC(), NotAfter: cert.NotAfter.UTC(),
 		KeyType: KeyTypeOf(cert.PublicKey), SignatureAlgorithm: cert.SignatureAlgorithm.String(),
 		IsCA: cert.BasicConstraintsValid && cert.IsCA, SelfSigned: selfSigned(cert),
-		KeyUsage: keyUsages(cert.KeyUsage), ExtKeyUsage: extKeyUsages(cert),
+		KeyUsage: keyUsages(cert.KeyUsage), ExtKeyUsage: ExtKeyUsages(cert),
 		SubjectKeyID: hex.EncodeToString(cert.SubjectKeyId), AuthorityKeyID: hex.EncodeToString(cert.AuthorityKeyId),
 		Fingerprint: Fingerprint(cert), PublicKey: digest(cert.RawSubjectPublicKeyInfo),
 	}
@@ -90,9 +90,9 @@ func keyUsages(usage x509.KeyUsage) []string {
 	return names
 }
 
-// extKeyUsages names the purposes (RFC 5280, 4.2.1.12), as OpenSSL's
-// configuration does.
-func extKeyUsages(cert *x509.Certificate) []string {
+// ExtKeyUsages names the purposes of a certificate (RFC 5280, 4.2.1.12), as
+// OpenSSL's configuration does; with none it is for everything.
+func ExtKeyUsages(cert *x509.Certificate) []string {
 	known := map[x509.ExtKeyUsage]string{
 		x509.ExtKeyUsageAny: "anyExtendedKeyUsage", x509.ExtKeyUsageServerAuth: "serverAuth",
 		x509.ExtKeyUsageClientAuth: "clientAuth", x509.ExtKeyUsageCodeSigning: "codeSigning",

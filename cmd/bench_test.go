@@ -4,6 +4,7 @@ package cmd_test
 
 import (
 	"bytes"
+	"cmp"
 	"flag"
 	"fmt"
 	"net"
@@ -58,8 +59,10 @@ func TestBenchmarks(t *testing.T) {
 	}
 	results := []measure{benchHelp(t, binary), benchInit(t, binary, dir), benchVerify(t, binary, dir)}
 	fleets := benchFleet(t, binary)
-	table := report(results) + reportFleet(fleets)
+	verified := benchVerifyFleet(t, binary)
+	table := report(results) + reportFleet(fleets) + reportVerifyFleet(verified)
 	checkFleet(t, fleets)
+	checkVerifyFleet(t, verified)
 	t.Log("\n" + table)
 	for _, m := range results {
 		if m.limit > 0 && ratio(m) > m.limit {
@@ -123,6 +126,13 @@ func benchVerify(t *testing.T, binary, dir string) measure {
 // benchBroker starts a mosquitto that answers at once (set_tcp_nodelay).
 func benchBroker(t *testing.T, site string) string {
 	t.Helper()
+	return benchBrokerWith(t, site, "")
+}
+
+// benchBrokerWith starts a mosquitto with other lines in place of
+// set_tcp_nodelay true.
+func benchBrokerWith(t *testing.T, site, lines string) string {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -136,7 +146,7 @@ func benchBroker(t *testing.T, site string) string {
 	plain := plainListener.Addr().(*net.TCPAddr).Port
 	_ = plainListener.Close()
 	conf := filepath.Join(t.TempDir(), "mosquitto.conf")
-	if err := os.WriteFile(conf, fmt.Appendf(nil, mosquittoConf, plain, secure, site, site), 0o600); err != nil {
+	if err := os.WriteFile(conf, fmt.Appendf(nil, strings.Replace(mosquittoConf, "set_tcp_nodelay true\n", cmp.Or(lines, "set_tcp_nodelay true\n"), 1), plain, secure, site, site), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	broker := exec.Command("mosquitto", "-c", conf)

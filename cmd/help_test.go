@@ -130,7 +130,7 @@ func TestJSONKeys(t *testing.T) {
 		{[]string{"init", "--host", "localhost"}, "schema ok exit_code workspace host changed new_ca new_server_certificate ca_keys_encrypted certificates root_fingerprint next"},
 		{[]string{"provision", "a"}, "schema ok device action credential directory registrar"},
 		{[]string{"status"}, "schema ok exit_code workspace host root_fingerprint certificates devices attention"},
-		{[]string{"verify", "a", "--host", "127.0.0.1", "--port", "1"}, "schema device ok exit_code target failed checks"},
+		{[]string{"verify", "a", "--host", "127.0.0.1", "--port", "1"}, "schema device how ok exit_code target failed diagnosis checks"},
 		{[]string{"inspect", dir + "/ca-root.pem"}, "schema ok exit_code source objects"},
 		{[]string{"init", "--host", "not a name"}, "schema ok exit_code error"},
 	}

@@ -209,7 +209,7 @@ func (v *verification) plan(ctx context.Context, name string) (verify.Plan, erro
 		return plan, err
 	case v.options.devices.takeOver || name == v.options.devices.canary:
 		plan.Closes = activity.connected()
-	case activity.active:
+	case activity.connected():
 		plan.Proof, plan.How = proof(target, verify.CheckRecord, activity.text(v.app.process.Now())), verify.HowRecord
 	case other:
 		plan.Proof, plan.How = proof(target, verify.CheckBundle, activity.text(v.app.process.Now())+"; its bundle is whole; not connected, because --canary connects as one device alone"), verify.HowBundle
@@ -231,7 +231,9 @@ type activity struct {
 	seen, connectedAt, disconnectedAt time.Time // zero: never
 }
 
-// connected reports whether the device has a session.
+// connected reports whether the device has a session, which another connection
+// with its credential would close. One whose end ThingsBoard did not see counts
+// until the device is inactive.
 func (a activity) connected() bool {
 	return a.active && a.connectedAt.After(a.disconnectedAt)
 }
@@ -240,8 +242,8 @@ func (a activity) text(now time.Time) string {
 	switch {
 	case a.seen.IsZero():
 		return "ThingsBoard has never heard of it"
-	case a.active:
-		return fmt.Sprintf("at work: ThingsBoard heard of it %s ago, and its session was left alone", ago(now.Sub(a.seen)))
+	case a.connected():
+		return fmt.Sprintf("at work: connected for %s, heard of %s ago; its session was left alone", ago(now.Sub(a.connectedAt)), ago(now.Sub(a.seen)))
 	default:
 		return fmt.Sprintf("ThingsBoard heard of it %s ago", ago(now.Sub(a.seen)))
 	}
@@ -252,6 +254,9 @@ func ago(d time.Duration) string { return max(d, 0).Round(time.Second).String() 
 // activity asks ThingsBoard whether a device is at work.
 func (v *verification) activity(ctx context.Context, name string) (activity, error) {
 	device, err := v.client.FindDevice(ctx, name)
+	if errors.Is(err, rest.ErrNotFound) { // one that comes by its certificate is made when it first connects
+		return activity{}, nil
+	}
 	if err != nil {
 		return activity{}, err
 	}

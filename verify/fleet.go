@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"iter"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,9 +23,14 @@ const DefaultJobs = 256
 const (
 	// firstJobs is how many are verified at once at first; how long they take
 	// says how many after that.
-	firstJobs  = 64
+	firstJobs  = 256
 	jobsWindow = 250 * time.Millisecond
 	fewSamples = 16
+
+	// mostConnecting is how many are dialing or shaking hands at once: a server
+	// that accepts one after the other keeps few waiting (mosquitto 100), and who
+	// finds no place is a second late.
+	mostConnecting = 64
 
 	// mostAsked is how many refusals a fleet asks the exact reason of: ThingsBoard
 	// counts each question as a wrong credential.
@@ -103,7 +110,8 @@ func (f *Fleet) Run(ctx context.Context, subjects iter.Seq2[Subject, error], tel
 		jobs = DefaultJobs
 	}
 	r := &fleetRun{
-		Fleet: f, results: make(chan Result, jobs), trusts: make(map[trustKey]*trust), addresses: make(map[string][]netip.Addr),
+		Fleet: f, results: make(chan Result, jobs), door: make(chan struct{}, mostConnecting),
+		trusts: make(map[trustKey]*trust), addresses: make(map[string][]netip.Addr),
 		limit: adaptivelimiter.NewBuilder[any]().
 			WithLimits(1, uint(jobs), uint(min(jobs, firstJobs))).
 			WithRecentWindow(jobsWindow, 4*jobsWindow, fewSamples).
@@ -135,6 +143,8 @@ type fleetRun struct {
 	results  chan Result
 	asked    atomic.Int64
 	gate     blockGate
+	servers  servers
+	door     chan struct{} // of those that are dialing or shaking hands
 
 	mu        sync.Mutex // guards what follows
 	trusts    map[trustKey]*trust
@@ -156,13 +166,13 @@ func (r *fleetRun) begin(ctx context.Context, subjects iter.Seq2[Subject, error]
 		}
 		r.open.Go(func() {
 			result := r.verify(ctx, subject)
+			if result.Report.ExitCode != ExitInterrupted && ctx.Err() == nil {
+				r.results <- result // and if nobody takes it yet, nothing further is begun
+			}
 			if result.Report.OK {
 				permit.Record()
 			} else {
 				permit.Drop() // how long a failure takes says nothing
-			}
-			if result.Report.ExitCode != ExitInterrupted && ctx.Err() == nil {
-				r.results <- result
 			}
 		})
 	}
@@ -183,11 +193,16 @@ func (r *fleetRun) verify(ctx context.Context, subject Subject) Result {
 	}
 	target := plan.Target
 	result.How = HowConnected
+	server := TargetInfo{Host: target.Host, Port: target.Port, TLS: target.TLS}
+	if report, ok := r.servers.hopeless(server); ok {
+		result.Report = report
+		return result
+	}
 	target.AskOnce = target.AskOnce || r.asked.Load() >= mostAsked
 	for range 2 {
 		result.At = r.verifier.now()
 		result.Report = r.verifier.Run(ctx, target)
-		result.Took = r.verifier.now().Sub(result.At)
+		result.Took = result.Report.took()
 		if result.Report.Diagnosis != TLSAddressBlocked || !r.gate.block(ctx, r.Fleet) {
 			break
 		}
@@ -195,8 +210,68 @@ func (r *fleetRun) verify(ctx context.Context, subject Subject) Result {
 	if result.Report.Failed == CheckConnect {
 		r.asked.Add(1)
 	}
+	r.servers.saw(result.Report)
 	result.Closed = plan.Closes && result.Report.passed(CheckConnect)
 	return result
+}
+
+// mostHopeless is how many devices in a row are tried at a server that lets
+// nobody come as far as a login, before the rest is spared the waiting.
+const mostHopeless = 2 * mostConnecting
+
+// servers remembers which servers let nobody in.
+type servers struct {
+	mu   sync.Mutex
+	seen map[TargetInfo]*serverSeen
+}
+
+type serverSeen struct {
+	inARow int // devices that failed before a login, all for one cause, since one did not
+	last   Report
+}
+
+// saw takes a device's report in.
+func (s *servers) saw(report Report) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.seen == nil {
+		s.seen = make(map[TargetInfo]*serverSeen)
+	}
+	server := s.seen[report.Target]
+	if server == nil {
+		server = &serverSeen{}
+		s.seen[report.Target] = server
+	}
+	if !report.beforeLogin() {
+		server.inARow = 0
+		return
+	}
+	if report.Diagnosis != server.last.Diagnosis {
+		server.inARow = 0
+	}
+	server.inARow++
+	server.last = report
+}
+
+// hopeless gives the report of a device that is not tried, because so many
+// before it failed for one cause that is the server's.
+func (s *servers) hopeless(target TargetInfo) (Report, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	server := s.seen[target]
+	if server == nil || server.inARow < mostHopeless {
+		return Report{}, false
+	}
+	report := server.last
+	report.Checks = slices.Clone(report.Checks)
+	for i := range report.Checks {
+		check := &report.Checks[i]
+		check.Milliseconds = 0
+		if check.ID == report.Failed {
+			check.Detail = fmt.Sprintf("not tried, because %d devices in a row failed here: %s", mostHopeless, check.Detail)
+		}
+	}
+	return report, true
 }
 
 // A blockGate keeps a fleet waiting while its address is blocked, once: where the
@@ -294,6 +369,16 @@ func (r *fleetRun) trustFor(t Target) *trust {
 	}
 	r.trusts[key] = made
 	return made
+}
+
+// enter waits for a place among those that are connecting; leave gives it up.
+func (r *fleetRun) enter(ctx context.Context) (leave func()) {
+	select {
+	case r.door <- struct{}{}:
+		return sync.OnceFunc(func() { <-r.door })
+	case <-ctx.Done():
+		return func() {}
+	}
 }
 
 // resolve asks for a host's addresses once.

@@ -1,5 +1,7 @@
 package verify
 
+import "time"
+
 // CheckID names a check, in reports and in scripts that read them.
 type CheckID string
 
@@ -128,4 +130,23 @@ func (r *Report) Add(checks ...Check) {
 			r.OK, r.Failed, r.Diagnosis, r.ExitCode = false, check.ID, check.Diagnosis, check.ID.ExitCode()
 		}
 	}
+}
+
+// beforeLogin reports whether it failed at the server, before any credential.
+func (r Report) beforeLogin() bool {
+	switch r.Failed {
+	case CheckResolve, CheckTCP, CheckTLS, CheckChain, CheckName, CheckDates, CheckUsage:
+		return r.Diagnosis != TLSCertificateRefused
+	default:
+		return false
+	}
+}
+
+// took is the time that the checks took.
+func (r Report) took() time.Duration {
+	var all float64
+	for _, check := range r.Checks {
+		all += check.Milliseconds
+	}
+	return time.Duration(all * float64(time.Millisecond))
 }

@@ -30,6 +30,7 @@ type run struct {
 	asked     bool // the server asked for a client certificate
 	chain     *presented
 	session   *device.Session
+	leave     func() // the place among those that are connecting; nil: none is held
 }
 
 // step is a check that has not run yet.
@@ -99,6 +100,13 @@ func (r *run) do(ctx context.Context, s step) {
 		check = r.try(ctx, s)
 	}
 	r.checks = append(r.checks, check)
+}
+
+// connected gives up the place among those of a fleet that are connecting.
+func (r *run) connected() {
+	if r.leave != nil {
+		r.leave()
+	}
 }
 
 // try runs the check of a step under the timeout.
@@ -206,6 +214,7 @@ func firstWarning(checks []Check) DiagnosisID {
 // close ends the session and the connection. What comes back no longer
 // matters: every check has had its answer.
 func (r *run) close() {
+	r.connected()
 	if r.session != nil {
 		_ = r.session.Disconnect()
 	}

@@ -43,7 +43,7 @@ func (r *run) usageFix() string {
 
 // usageText names what a certificate is for.
 func usageText(cert *x509.Certificate) string {
-	if usages := certs.Describe(cert).ExtKeyUsage; len(usages) > 0 {
+	if usages := certs.ExtKeyUsages(cert); len(usages) > 0 {
 		return strings.Join(usages, ", ")
 	}
 	return "any use (it has no extended key usage)"

@@ -87,6 +87,9 @@ type Verifier struct {
 func (v *Verifier) Run(ctx context.Context, target Target) Report {
 	r := v.begin(target)
 	defer r.close()
+	if v.fleet != nil {
+		r.leave = v.fleet.enter(ctx)
+	}
 	for _, step := range r.steps() {
 		r.do(ctx, step)
 	}

@@ -46,8 +46,8 @@ func (s *Store) SaveVerifications(ctx context.Context, verifications []Verificat
 		}
 		_, err = s.dialect.run(ctx, tx, bulk{`
 			WITH n (device, at) AS ({rows})
-			DELETE FROM verifications WHERE EXISTS (
-				SELECT 1 FROM n WHERE n.device = verifications.device AND verifications.at < n.at)`, "ti"}, old)
+			DELETE FROM verifications WHERE (device, at) IN (
+				SELECT v.device, v.at FROM n JOIN verifications v ON v.device = n.device AND v.at < n.at)`, "ti"}, old)
 		return err
 	})
 }
