@@ -22,6 +22,7 @@ type statusResult struct {
 	Fingerprint  string          `json:"root_fingerprint"`
 	Certificates []certificateIn `json:"certificates"`
 	Devices      int             `json:"devices"`
+	Proofs       []proof         `json:"proofs,omitempty"` // the last verification of each device that had one
 	Attention    []site.Finding  `json:"attention"`
 }
 
@@ -32,7 +33,8 @@ func newStatus(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Tell what this site has, what expires when, and what needs attention",
-		Long: `Tell what this site has, what expires when, and what needs attention.
+		Long: `Tell what this site has, what expires when, how each device did when it was last verified, and what
+needs attention.
 
 It reads the workspace only and changes nothing. Exit code 5 says that something needs attention,
 0 that nothing does, so it can be run by cron or a monitoring system.`,
@@ -61,6 +63,11 @@ func runStatus(command *cobra.Command, a *app) error {
 	}
 	result.Devices = devices
 	result.Attention = append(result.Attention, findings...)
+	recorded, err := a.recorded(command.Context(), ws, &result)
+	if err != nil {
+		return err
+	}
+	result.Attention = append(result.Attention, recorded...)
 	result.OK = len(result.Attention) == 0
 	if !result.OK {
 		result.ExitCode = exitAttention
@@ -90,7 +97,9 @@ func (a *app) tellStatus(result statusResult) error {
 	var text strings.Builder
 	fmt.Fprintf(&text, "Site %s in %s\n\n", a.ui.Strong(result.Host), result.Workspace)
 	text.WriteString(a.certificateTable(result.Certificates))
-	fmt.Fprintf(&text, "\nRoot fingerprint: %s\nDevices: %d\n\n", result.Fingerprint, result.Devices)
+	fmt.Fprintf(&text, "\nRoot fingerprint: %s\nDevices: %d\n", result.Fingerprint, result.Devices)
+	a.proofText(&text, result)
+	text.WriteString("\n")
 	if result.OK {
 		text.WriteString(a.ui.Good("Nothing needs attention.") + "\n")
 		return a.ui.Result("%s", text.String())

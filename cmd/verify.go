@@ -126,6 +126,7 @@ func runVerify(command *cobra.Command, a *app, options *verifyOptions, names []s
 	v := &verification{
 		app: a, options: options, command: command, ws: ws, site: s,
 		verifier: &verify.Verifier{Now: a.process.Now, Timeout: options.timeout}, bundles: newBundleReader(ws),
+		failing: make(map[string]string),
 	}
 	if err := v.begin(names); err != nil {
 		return invalid(err)

@@ -82,6 +82,8 @@ type verification struct {
 	fleet  bool          // it is about many devices, told one by one
 	store  *inventory.Store
 	client *rest.Client // nil: ThingsBoard is not asked
+
+	failing map[string]string // of a watch: the diagnosis of each device that fails
 }
 
 // begin works out what is to be verified. Its errors are the user's.
@@ -197,7 +199,7 @@ func (v *verification) plan(ctx context.Context, name string) (verify.Plan, erro
 	other := v.options.devices.canary != "" && name != v.options.devices.canary
 	if v.client == nil {
 		if other {
-			plan.Proof, plan.How = proof(target, verify.CheckBundle, "its bundle is whole; not connected, because --canary connects as one device alone"), verify.HowBundle
+			plan.Proof, plan.How = proven(target, verify.CheckBundle, "its bundle is whole; not connected, because --canary connects as one device alone"), verify.HowBundle
 		}
 		return plan, nil
 	}
@@ -210,15 +212,15 @@ func (v *verification) plan(ctx context.Context, name string) (verify.Plan, erro
 	case v.options.devices.takeOver || name == v.options.devices.canary:
 		plan.Closes = activity.connected()
 	case activity.connected():
-		plan.Proof, plan.How = proof(target, verify.CheckRecord, activity.text(v.app.process.Now())), verify.HowRecord
+		plan.Proof, plan.How = proven(target, verify.CheckRecord, activity.text(v.app.process.Now())), verify.HowRecord
 	case other:
-		plan.Proof, plan.How = proof(target, verify.CheckBundle, activity.text(v.app.process.Now())+"; its bundle is whole; not connected, because --canary connects as one device alone"), verify.HowBundle
+		plan.Proof, plan.How = proven(target, verify.CheckBundle, activity.text(v.app.process.Now())+"; its bundle is whole; not connected, because --canary connects as one device alone"), verify.HowBundle
 	}
 	return plan, nil
 }
 
-// proof is the report of a device that is proved without a connection.
-func proof(target verify.Target, id verify.CheckID, detail string) *verify.Report {
+// proven is the report of a device that is proved without a connection.
+func proven(target verify.Target, id verify.CheckID, detail string) *verify.Report {
 	report := &verify.Report{OK: true, Target: verify.TargetInfo{Host: target.Host, Port: target.Port, TLS: target.TLS}}
 	report.Add(verify.Check{ID: id, Status: verify.StatusPass, Detail: detail})
 	return report
@@ -430,15 +432,19 @@ func (s *subjects) each(ctx context.Context, v *verification) iter.Seq2[verify.S
 
 // warn tells, before it is done, that connecting as a device closes its session,
 // and asks on a terminal.
-func (v *verification) warn(ctx context.Context, total int) (goOn bool, err error) {
+func (v *verification) warn(ctx context.Context) (goOn bool, err error) {
 	o := v.options.devices
-	if v.client != nil && !o.takeOver || o.canary != "" || total == 0 {
+	if v.client != nil && !o.takeOver || o.canary != "" || len(v.names) == 0 && o.from == "" {
 		return true, nil
 	}
+	who := devicesWord(len(v.names))
+	if o.from != "" {
+		who = "every device of " + o.from
+	}
 	if o.takeOver {
-		v.app.ui.Warn("connecting as %s: ThingsBoard closes the session of each that is at work (--take-over).", devicesWord(total))
+		v.app.ui.Warn("connecting as %s: ThingsBoard closes the session of each that is at work (--take-over).", who)
 	} else {
-		v.app.ui.Warn("connecting as %s: ThingsBoard closes the session of each that is at work, for a moment.\n%s", devicesWord(total),
+		v.app.ui.Warn("connecting as %s: ThingsBoard closes the session of each that is at work, for a moment.\n%s", who,
 			strings.TrimSpace("With --url and a login, those are proved by ThingsBoard's own record; --canary NAME connects as one alone,\nand --server-only as none."))
 	}
 	if v.app.global.yes || o.takeOver || !v.app.ui.CanAsk() {

@@ -63,6 +63,8 @@ type round struct {
 	begin  time.Time
 	total  int
 	source provision.Source
+	quiet  bool // devices are not told one by one, and no progress is shown
+	first  bool // of a watch
 
 	counts    monitor.Counts
 	warned    int
@@ -233,7 +235,7 @@ func (r *round) end(code int, tell func() error) error {
 	if r.broken != nil {
 		return r.broken
 	}
-	if err := errors.Join(r.writePage(), r.writeTextfile()); err != nil {
+	if err := r.writeAside(); err != nil {
 		return err
 	}
 	out := r.v.app.process.Out
@@ -253,6 +255,9 @@ func (r *round) end(code int, tell func() error) error {
 	}
 	return told(code)
 }
+
+// writeAside writes what was asked for beside the result.
+func (r *round) writeAside() error { return errors.Join(r.writePage(), r.writeTextfile()) }
 
 // writePage writes the HTML page.
 func (r *round) writePage() error {

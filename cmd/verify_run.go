@@ -14,17 +14,35 @@ import (
 
 // once verifies what was asked for, one time, and tells it.
 func (v *verification) once(ctx context.Context) error {
-	if v.fleet && !v.options.devices.serverOnly {
-		return v.many(ctx, newRound(v))
+	r := newRound(v)
+	if !v.isFleet() {
+		result := v.single(ctx, r)
+		told := verifyResult{Schema: schema(v.command), Device: result.Subject.Device, How: result.How, Report: result.Report}
+		return r.end(result.Report.ExitCode, func() error { return v.app.tellReport(told) })
 	}
+	goOn, err := v.warn(ctx)
+	if err != nil || !goOn {
+		return err
+	}
+	code, err := v.many(ctx, r)
+	if err != nil {
+		return err
+	}
+	return r.end(code, r.tellSummary)
+}
+
+// isFleet reports whether devices are told one by one.
+func (v *verification) isFleet() bool { return v.fleet && !v.options.devices.serverOnly }
+
+// single verifies one target, and takes the result into the round.
+func (v *verification) single(ctx context.Context, r *round) verify.Result {
 	result := v.one(ctx)
+	r.total = 1
+	r.add(result)
 	if result.Report.ExitCode != exitInterrupted && result.Subject.Device != "" {
 		v.keep(ctx, []inventory.Verification{verificationOf(result)})
 	}
-	r := newRound(v)
-	r.add(result)
-	told := verifyResult{Schema: schema(v.command), Device: result.Subject.Device, How: result.How, Report: result.Report}
-	return r.end(result.Report.ExitCode, func() error { return v.app.tellReport(told) })
+	return result
 }
 
 // one verifies one target.
@@ -63,41 +81,42 @@ func (v *verification) posture() verify.PostureOptions {
 	return verify.PostureOptions{PlainPort: v.site.Settings.WithDefaults().MQTTPort}
 }
 
-// many verifies a fleet.
-func (v *verification) many(ctx context.Context, r *round) error {
+// many verifies a fleet, and gives the exit code.
+func (v *verification) many(ctx context.Context, r *round) (code int, err error) {
 	devices, err := v.devices(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() { _ = devices.close() }()
-	if goOn, err := v.warn(ctx, devices.total); err != nil || !goOn {
-		return err
-	}
 	if v.options.strict {
 		r.server(ctx)
 	}
 	r.total, r.source = devices.total, devices.source
 	if r.failures, err = v.ws.Scratch(workspace.UnprovedFile); err != nil {
-		return err
+		return 0, err
 	}
-	r.progress = v.app.ui.Progress("devices", devices.total)
+	if !r.quiet {
+		r.progress = v.app.ui.Progress("devices", devices.total)
+	}
 	fleet := &verify.Fleet{Verifier: v.verifier, Jobs: v.options.devices.jobs, Blocked: r.blocked}
 	err = fleet.Run(ctx, devices.each(ctx, v), r.row)
-	r.progress.End()
+	if r.progress != nil {
+		r.progress.End()
+	}
 	err = errors.Join(err, r.flush(ctx), r.keepFailures())
 	if devices.shared && err == nil {
 		r.elsewhere = r.total - r.done() // the source says that none is left
 	}
-	code := exitOK
 	switch {
 	case ctx.Err() != nil:
-		code = exitInterrupted
+		return exitInterrupted, nil
 	case err != nil:
-		return err
+		return 0, err
 	case r.counts.Failed > 0:
-		code = exitPartly
+		return exitPartly, nil
+	default:
+		return exitOK, nil
 	}
-	return r.end(code, r.tellSummary)
 }
 
 // keepSize is how many results are recorded together.
@@ -105,21 +124,44 @@ const keepSize = 256
 
 // row takes one device's result in.
 func (r *round) row(result verify.Result) {
-	r.progress.Done(result.Err == nil && result.Report.OK)
+	if r.progress != nil {
+		r.progress.Done(result.Err == nil && result.Report.OK)
+	}
 	r.add(result)
 	failed := ""
 	if !result.Report.OK {
 		failed = r.problem(result)
 		r.broken = errors.Join(r.broken, r.keepFailure(result.Subject.Device, failed))
 	}
-	r.kept = append(r.kept, verificationOf(result))
+	if r.worthKeeping(result) {
+		r.kept = append(r.kept, verificationOf(result))
+	}
 	r.settled = append(r.settled, provision.Outcome{Seq: result.Subject.Seq, Failed: failed})
-	if len(r.kept) >= keepSize {
+	if len(r.settled) >= keepSize {
 		r.broken = errors.Join(r.broken, r.flush(r.v.command.Context()))
 	}
-	if r.broken == nil {
+	if r.broken == nil && !r.quiet {
 		r.broken = r.tellRow(result)
 	}
+}
+
+// worthKeeping reports whether a result belongs on record: of a watch, whose
+// rounds are many, the first of a device and those that differ from the one
+// before.
+func (r *round) worthKeeping(result verify.Result) bool {
+	if r.v.options.results.watch == 0 {
+		return true
+	}
+	name, state := result.Subject.Device, r.monitored(result).Diagnosis
+	failed := result.Err != nil || !result.Report.OK
+	before, failedBefore := r.v.failing[name]
+	switch {
+	case failed:
+		r.v.failing[name] = state
+	default:
+		delete(r.v.failing, name)
+	}
+	return r.first || failed != failedBefore || failed && state != before
 }
 
 // problem is a failure in a line.

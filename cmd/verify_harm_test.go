@@ -1,0 +1,209 @@
+package cmd_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/tbcert/tbcert/certs/secret"
+	"github.com/tbcert/tbcert/cmd"
+	"github.com/tbcert/tbcert/provision/inventory/postgrestest"
+	"github.com/tbcert/tbcert/sandbox"
+	"github.com/tbcert/tbcert/thingsboard/device"
+)
+
+const (
+	atWork = 200 // devices that are connected
+	idle   = 10  // devices that are not
+)
+
+// A plant is a site with a sandbox that serves its certificate, and devices at
+// work there.
+type plant struct {
+	t        *testing.T
+	dir      string
+	board    *sandbox.Server
+	sessions []*device.Session
+}
+
+func newPlant(t *testing.T, working, resting int) *plant {
+	t.Helper()
+	p := &plant{t: t, dir: t.TempDir()}
+	p.tbcert(0, "init", "--host", "localhost")
+	server := filepath.Join(p.dir, "server", "mqttserver.pem")
+	certificate, err := tls.LoadX509KeyPair(server, server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.board, err = sandbox.Start(t.Context(), sandbox.Config{
+		HTTPAddr: "127.0.0.1:0", MQTTAddr: "127.0.0.1:0", MQTTSAddr: "127.0.0.1:0", Certificate: &certificate, APIKey: secret.New(apiKeyCanary),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.board.Close() })
+	var manifest strings.Builder
+	manifest.WriteString("name\n")
+	for i := range working + resting {
+		fmt.Fprintf(&manifest, "meter-%03d\n", i)
+	}
+	csv := filepath.Join(t.TempDir(), "devices.csv")
+	if err := os.WriteFile(csv, []byte(manifest.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.tbcert(0, "provision", "--from", csv, "--url", p.url())
+	for i := range working {
+		p.connect(fmt.Sprintf("meter-%03d", i))
+	}
+	return p
+}
+
+func (p *plant) url() string { return "http://" + p.board.HTTPAddr().String() }
+
+// tbcert runs a command line in the site, and gives its last line of JSON.
+func (p *plant) tbcert(want int, args ...string) (last map[string]any) {
+	p.t.Helper()
+	var out, errOut bytes.Buffer
+	args = append(args, "-C", p.dir, "-o", "json")
+	code := cmd.Run(p.t.Context(), args, cmd.Process{In: strings.NewReader(""), Out: &out, Err: &errOut, Environ: []string{"TBCERT_API_KEY=" + apiKeyCanary}})
+	if code != want {
+		p.t.Fatalf("%v ends with %d, want %d:\n%s%s", args, code, want, out.String(), errOut.String())
+	}
+	if err := json.Unmarshal(lastLine(out.String()), &last); err != nil {
+		p.t.Fatalf("%v: %v\n%s", args, err, out.String())
+	}
+	return last
+}
+
+func (p *plant) verify(want int, args ...string) map[string]any {
+	p.t.Helper()
+	port := strconv.Itoa(p.board.MQTTSAddr().(*net.TCPAddr).Port)
+	return p.tbcert(want, append([]string{"verify", "--port", port}, args...)...)
+}
+
+// connect is a device that comes to work.
+func (p *plant) connect(name string) {
+	p.t.Helper()
+	token, err := os.ReadFile(filepath.Join(p.dir, "devices", name, "token"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", p.board.MQTTAddr().String())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	session, err := device.Connect(p.t.Context(), conn, device.Login{Username: secret.New(strings.TrimSpace(string(token)))})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { _ = session.Disconnect() })
+	p.sessions = append(p.sessions, session)
+	p.work(session)
+}
+
+func (p *plant) work(session *device.Session) {
+	p.t.Helper()
+	if err := session.Publish(p.t.Context(), device.TopicTelemetry, []byte(`{"temperature":25}`)); err != nil {
+		p.t.Error(err)
+	}
+}
+
+// standing is how many of the sessions still publish.
+func (p *plant) standing() (count int) {
+	p.t.Helper()
+	for _, session := range p.sessions {
+		if session.Publish(p.t.Context(), device.TopicTelemetry, []byte(`{"temperature":26}`)) == nil {
+			count++
+		}
+	}
+	return count
+}
+
+// A check of a fleet leaves every session standing, and with --take-over tells
+// how many it closed.
+func TestVerifyWithoutHarm(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, atWork, idle)
+	summary := p.verify(0, "--all", "--url", p.url())
+	if summary["passed"] != float64(atWork+idle) || summary["recorded"] != float64(atWork) || summary["closed_sessions"] != nil {
+		t.Errorf("the summary is %v", summary)
+	}
+	if standing := p.standing(); standing != atWork {
+		t.Errorf("%d of %d sessions are left", standing, atWork)
+	}
+	one := p.verify(0, "meter-000", "--url", p.url())
+	if one["how"] != "record" || p.standing() != atWork {
+		t.Errorf("one device at work is verified so: %v, and %d sessions are left", one, p.standing())
+	}
+	server := p.verify(0, "--server-only")
+	if server["how"] != "server" || p.standing() != atWork {
+		t.Errorf("the server alone is verified so: %v, and %d sessions are left", server, p.standing())
+	}
+	canary := p.verify(0, "--all", "--canary", fmt.Sprintf("meter-%03d", atWork))
+	if canary["passed"] != float64(atWork+idle) || p.standing() != atWork {
+		t.Errorf("with a canary: %v, and %d sessions are left", canary, p.standing())
+	}
+	taken := p.verify(0, "--all", "--take-over", "--url", p.url())
+	if taken["closed_sessions"] != float64(atWork) || taken["recorded"] != 0.0 {
+		t.Errorf("the summary with --take-over is %v", taken)
+	}
+	if standing := p.standing(); standing != 0 {
+		t.Errorf("%d sessions are left, although all were taken over", standing)
+	}
+}
+
+// The telemetry of an idle device is read back from ThingsBoard, and the result
+// is on record.
+func TestVerifyReadsBack(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, 0, 1)
+	result := p.verify(0, "meter-000", "--url", p.url(), "--round-trip")
+	checks, _ := result["checks"].([]any)
+	var ids []string
+	for _, check := range checks {
+		c, _ := check.(map[string]any)
+		ids = append(ids, fmt.Sprintf("%v:%v", c["id"], c["status"]))
+	}
+	if want := "publish:pass stored:pass round-trip:pass"; !strings.Contains(strings.Join(ids, " "), want) {
+		t.Errorf("the checks are %v, want %s at the end", ids, want)
+	}
+}
+
+// Machines that share an inventory share the devices: each is verified once.
+func TestVerifyShared(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, 0, 60)
+	url := postgrestest.Start(t)
+	other := *p
+	other.dir = t.TempDir()
+	if out, err := exec.Command("cp", "-a", p.dir+"/.", other.dir).CombinedOutput(); err != nil { // with the modes
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var machines sync.WaitGroup
+	var verified atomic.Int64
+	for _, machine := range []*plant{p, &other} {
+		machines.Go(func() {
+			summary := machine.verify(0, "--all", "--inventory", url, "--yes")
+			passed, _ := summary["passed"].(float64)
+			elsewhere, _ := summary["elsewhere"].(float64)
+			if passed+elsewhere != 60 {
+				t.Errorf("one machine tells %v", summary)
+			}
+			verified.Add(int64(passed))
+		})
+	}
+	machines.Wait()
+	if got := verified.Load(); got != 60 {
+		t.Errorf("%d devices were verified, want each of 60 once", got)
+	}
+}
