@@ -73,9 +73,7 @@ func (w *watcher) round(ctx context.Context) error {
 	}
 	w.rounds++
 	w.v.base.AskOnce = true // a refusal was asked about in the first round
-	if err := w.metrics.Record(r.snapshot()); err != nil {
-		return err
-	}
+	w.metrics.Record(r.snapshot())
 	if err := r.writeAside(); err != nil {
 		return err
 	}

@@ -1,16 +1,14 @@
 package monitor
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
 )
 
 // Metrics is what a watch that goes on tells: the gauges of the last round of
@@ -24,13 +22,8 @@ type Metrics struct {
 	now      func() time.Time
 	patience time.Duration
 
-	registry *prometheus.Registry
-	rounds   *prometheus.CounterVec
-	results  *prometheus.CounterVec
-	failures *prometheus.CounterVec
-	duration *prometheus.HistogramVec
-
 	mu    sync.Mutex
+	book  *book                          // over all rounds
 	last  map[string][]*dto.MetricFamily // by site and target
 	seen  map[failure]bool               // in any round
 	alive time.Time                      // the last round, or the start
@@ -42,48 +35,38 @@ func NewMetrics(patience time.Duration, now func() time.Time) *Metrics {
 	if now == nil {
 		now = time.Now
 	}
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, append([]string{"site", "target"}, labels...))
+	return &Metrics{
+		now: now, patience: patience, alive: now(), book: newBook(), last: map[string][]*dto.MetricFamily{}, seen: map[failure]bool{},
 	}
-	m := &Metrics{
-		now: now, patience: patience, alive: now(),
-		registry: prometheus.NewRegistry(), last: map[string][]*dto.MetricFamily{}, seen: map[failure]bool{},
-		rounds:   counter("tbcert_verify_rounds_total", "Rounds that ended, by how they did.", "result"),
-		results:  counter("tbcert_verify_results_total", "Verifications of devices over all rounds, by how they did.", "state"),
-		failures: counter("tbcert_verify_diagnoses_total", "Failed verifications over all rounds, by the check and the diagnosis.", "check", "diagnosis"),
-		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "tbcert_verify_duration_seconds", Help: "Time from dial to PUBACK of the devices that got through.",
-			Buckets: append(slices.Clone(prometheus.DefBuckets), 30),
-		}, []string{"site", "target"}),
-	}
-	m.registry.MustRegister(m.rounds, m.results, m.failures, m.duration,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return m
 }
 
 // Record takes a round in. A scrape sees all of it or nothing.
-func (m *Metrics) Record(s Snapshot) error {
-	families, err := gather(s)
-	if err != nil {
-		return err
-	}
+func (m *Metrics) Record(s Snapshot) {
+	families := gather(s)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	site, target := visible(s.Site), s.target()
 	m.last[site+"\x00"+target] = families
 	m.alive = m.now()
-	m.rounds.WithLabelValues(site, target, result(s.counts())).Inc()
-	for state, n := range s.counts().states() {
-		m.results.WithLabelValues(site, target, state).Add(float64(n))
+	labels := []label{{"site", site}, {"target", target}}
+	counter := func(name, help string, names ...string) func(n int, values ...string) {
+		v := m.book.vec(dto.MetricType_COUNTER, name, help, names...)
+		return func(n int, values ...string) { add(v.at(labels, values...), float64(n)) }
 	}
+	counter("tbcert_verify_rounds_total", "Rounds that ended, by how they did.", "result")(1, result(s.counts()))
+	results := counter("tbcert_verify_results_total", "Verifications of devices over all rounds, by how they did.", "state")
+	for state, n := range s.counts().states() {
+		results(n, state)
+	}
+	failures := counter("tbcert_verify_diagnoses_total", "Failed verifications over all rounds, by the check and the diagnosis.", "check", "diagnosis")
 	for f, n := range s.failures() {
 		f = m.known(f)
-		m.failures.WithLabelValues(site, target, f.check, f.diagnosis).Add(float64(n))
+		failures(n, f.check, f.diagnosis)
 	}
+	duration := m.book.vec(dto.MetricType_HISTOGRAM, "tbcert_verify_duration_seconds", "Time from dial to PUBACK of the devices that got through.")
 	for _, took := range s.durations() {
-		m.duration.WithLabelValues(site, target).Observe(took.Seconds())
+		observe(duration.at(labels), took.Seconds())
 	}
-	return nil
 }
 
 // known bounds the failures that ever get a series.
@@ -106,19 +89,39 @@ func result(c Counts) string {
 	}
 }
 
-// Gather implements [prometheus.Gatherer].
-func (m *Metrics) Gather() ([]*dto.MetricFamily, error) {
+// write encodes what there is.
+func (m *Metrics) write(encoder expfmt.Encoder) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	gatherers := prometheus.Gatherers{m.registry}
+	all := newBook()
 	for _, families := range m.last {
-		gatherers = append(gatherers, prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return families, nil }))
+		for _, family := range families {
+			v := all.vec(family.GetType(), family.GetName(), family.GetHelp())
+			for _, metric := range family.Metric {
+				var labels []label
+				for _, pair := range metric.Label {
+					labels = append(labels, label{pair.GetName(), pair.GetValue()})
+				}
+				v.at(labels).Gauge = metric.Gauge
+			}
+		}
 	}
-	families, err := gatherers.Gather()
-	if err != nil {
-		return nil, fmt.Errorf("gather the metrics: %w", err)
+	for name, v := range m.book.families {
+		all.families[name] = v
 	}
-	return families, nil
+	return encode(encoder, all.all())
+}
+
+// serve answers a scrape in the format that it asks for.
+func (m *Metrics) serve(w http.ResponseWriter, request *http.Request) {
+	format := expfmt.Negotiate(request.Header)
+	var out bytes.Buffer
+	if err := m.write(expfmt.NewEncoder(&out, format)); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", string(format))
+	_, _ = w.Write(out.Bytes()) // a scraper that is gone asks again
 }
 
 // Handler serves /metrics to Prometheus and /healthz to whoever restarts what
@@ -126,7 +129,7 @@ func (m *Metrics) Gather() ([]*dto.MetricFamily, error) {
 // rounds end, whatever they find.
 func Handler(m *Metrics) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}))
+	mux.HandleFunc("GET /metrics", m.serve)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		if silent := m.silence(); m.patience > 0 && silent > m.patience {

@@ -3,7 +3,6 @@ package monitor
 import (
 	"bytes"
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -11,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 )
@@ -34,16 +32,9 @@ const (
 // their own, those that failed first; tbcert_verify_unnamed_devices says how
 // many have none.
 func WriteText(w io.Writer, s Snapshot) error {
-	families, err := gather(s)
-	if err != nil {
-		return err
-	}
 	var out bytes.Buffer // written at once: a reader sees all of it or nothing
-	encoder := expfmt.NewEncoder(&out, expfmt.NewFormat(expfmt.TypeTextPlain))
-	for _, family := range families {
-		if err := encoder.Encode(family); err != nil {
-			return fmt.Errorf("encode the metric %s: %w", family.GetName(), err)
-		}
+	if err := encode(expfmt.NewEncoder(&out, expfmt.NewFormat(expfmt.TypeTextPlain)), gather(s)); err != nil {
+		return err
 	}
 	if _, err := w.Write(out.Bytes()); err != nil {
 		return fmt.Errorf("write the metrics: %w", err)
@@ -51,48 +42,58 @@ func WriteText(w io.Writer, s Snapshot) error {
 	return nil
 }
 
+func encode(encoder expfmt.Encoder, families []*dto.MetricFamily) error {
+	for _, family := range families {
+		if err := encoder.Encode(family); err != nil {
+			return fmt.Errorf("encode the metric %s: %w", family.GetName(), err)
+		}
+	}
+	return nil
+}
+
 // gather turns a snapshot into gauges.
-func gather(s Snapshot) ([]*dto.MetricFamily, error) {
-	registry := prometheus.NewPedanticRegistry()
-	g := &gauges{registerer: prometheus.WrapRegistererWith(constant(s), registry)}
+func gather(s Snapshot) []*dto.MetricFamily {
+	g := &gauges{book: newBook(), constant: constant(s)}
 	g.round(s)
 	g.counts(s)
 	g.durations(s)
 	g.devices(s)
 	g.certificates(s)
-	if g.err != nil {
-		return nil, fmt.Errorf("register the metrics: %w", g.err)
-	}
-	families, err := registry.Gather()
-	if err != nil {
-		return nil, fmt.Errorf("gather the metrics: %w", err)
-	}
-	return families, nil
+	return g.book.all()
 }
 
 // constant is the labels of every series.
-func constant(s Snapshot) prometheus.Labels {
-	labels := prometheus.Labels{"target": s.target()}
+func constant(s Snapshot) []label {
+	labels := []label{{"target", s.target()}}
 	if s.Site != "" {
-		labels["site"] = visible(s.Site)
+		labels = append(labels, label{"site", visible(s.Site)})
 	}
 	return labels
 }
 
-// gauges registers gauges and keeps what goes wrong.
+// gauges makes the gauges of a round.
 type gauges struct {
-	registerer prometheus.Registerer
-	err        error
+	book     *book
+	constant []label
 }
 
-func (g *gauges) vec(name, help string, labels ...string) *prometheus.GaugeVec {
-	vec := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
-	g.err = errors.Join(g.err, g.registerer.Register(vec))
-	return vec
+// A gaugeVec is the gauges of one name.
+type gaugeVec struct {
+	*vec
+	constant []label
+}
+
+func (g *gauges) vec(name, help string, labels ...string) gaugeVec {
+	return gaugeVec{g.book.vec(dto.MetricType_GAUGE, name, help, labels...), g.constant}
+}
+
+// set sets the gauge with these values of the labels.
+func (v gaugeVec) set(value float64, labels ...string) {
+	v.at(v.constant, labels...).Gauge = &dto.Gauge{Value: &value}
 }
 
 func (g *gauges) set(name, help string, value float64) {
-	g.vec(name, help).WithLabelValues().Set(value)
+	g.vec(name, help).set(value)
 }
 
 func (g *gauges) round(s Snapshot) {
@@ -100,19 +101,18 @@ func (g *gauges) round(s Snapshot) {
 	g.set("tbcert_verify_run_duration_seconds", "How long the last round took.", s.Took.Seconds())
 	g.set("tbcert_verify_last_run_timestamp_seconds", "When the last round ended.", unix(s.At))
 	if s.Version != "" {
-		g.vec("tbcert_build_info", "The version of tbcert; always 1.", "version", "goversion").
-			WithLabelValues(visible(s.Version), runtime.Version()).Set(1)
+		g.vec("tbcert_build_info", "The version of tbcert; always 1.", "version", "goversion").set(1, visible(s.Version), runtime.Version())
 	}
 }
 
 func (g *gauges) counts(s Snapshot) {
 	devices := g.vec("tbcert_verify_devices", "Devices of the last round, by how they did.", "state")
 	for state, n := range s.counts().states() {
-		devices.WithLabelValues(state).Set(float64(n))
+		devices.set(float64(n), state)
 	}
 	failures := g.vec("tbcert_verify_failures", "Devices that failed in the last round, by the check and the diagnosis.", "check", "diagnosis")
 	for f, n := range s.failures() {
-		failures.WithLabelValues(f.check, f.diagnosis).Set(float64(n))
+		failures.set(float64(n), f.check, f.diagnosis)
 	}
 }
 
@@ -123,7 +123,7 @@ func (g *gauges) durations(s Snapshot) {
 	}
 	latency := g.vec("tbcert_verify_latency_seconds", "Time from dial to PUBACK in the last round, over the devices that got through.", "statistic")
 	for statistic, q := range map[string]float64{"median": 0.5, "p95": 0.95, "max": 1} {
-		latency.WithLabelValues(statistic).Set(quantile(times, q).Seconds())
+		latency.set(quantile(times, q).Seconds(), statistic)
 	}
 }
 
@@ -133,9 +133,9 @@ func (g *gauges) devices(s Snapshot) {
 	latency := g.vec("tbcert_verify_device_duration_seconds", "Time from dial to PUBACK of the device in the last round.", "device")
 	for _, row := range slices.Backward(rows) { // a name that comes twice keeps its failure
 		name := visible(row.Device, '\n', '\t')
-		success.WithLabelValues(name).Set(number(row.OK))
+		success.set(number(row.OK), name)
 		if row.connected() {
-			latency.WithLabelValues(name).Set(row.Milliseconds / 1000)
+			latency.set(row.Milliseconds/1000, name)
 		}
 	}
 	g.set("tbcert_verify_unnamed_devices", "Devices of the last round that have no series of their own.", float64(left))
@@ -145,7 +145,7 @@ func (g *gauges) certificates(s Snapshot) {
 	notAfter := g.vec("tbcert_certificate_not_after_timestamp_seconds", "When the certificate ends.", "role")
 	for role, at := range map[string]time.Time{"server": s.ServerNotAfter, "root": s.RootNotAfter} {
 		if !at.IsZero() {
-			notAfter.WithLabelValues(role).Set(unix(at))
+			notAfter.set(unix(at), role)
 		}
 	}
 }
