@@ -29,22 +29,9 @@ func deviceName(directory string) string {
 func (b *bundleReader) target(o *verifyOptions, base verify.Target, name string) (verify.Target, error) {
 	target := base
 	target.Login = device.Login{} // TBCERT_TOKEN is for a target without a bundle
-	directory, err := provision.EncodeName(name)
+	dir, found, info, err := b.read(name)
 	if err != nil {
 		return target, err
-	}
-	dir := path.Join(workspace.DevicesDir, directory)
-	files, err := b.devices.ReadFiles(directory, provision.BundleFiles())
-	found := byName(files)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && found[provision.InfoFile] == nil {
-		return target, fmt.Errorf("there is no bundle of a device %q: %s: %w; run `tbcert provision %s`", name, b.ws.Path(dir), fs.ErrNotExist, name)
-	}
-	if err != nil {
-		return target, err
-	}
-	info, err := provision.ParseInfo(found[provision.InfoFile].Data)
-	if err != nil {
-		return target, fmt.Errorf("%s: %w", b.ws.Path(dir), err)
 	}
 	credential, err := b.credential(dir, found, info.Files)
 	if err != nil {
@@ -60,16 +47,38 @@ func (b *bundleReader) target(o *verifyOptions, base verify.Target, name string)
 	if o.plain || o.caFile != "" {
 		return target, nil
 	}
+	name = path.Join(dir, info.Files.Root)
 	root := found[info.Files.Root]
 	if root == nil {
-		return target, fmt.Errorf("%s is not there; tbcert provision --repair writes the bundle again", b.ws.Path(path.Join(dir, info.Files.Root)))
+		return target, fmt.Errorf("%s is not there; tbcert provision --repair writes the bundle again", b.ws.Path(name))
 	}
-	trusted, err := b.trusted(root.Data)
-	if err != nil {
-		return target, fmt.Errorf("%s: %w", b.ws.Path(root.Name), err)
+	target.RootsName = b.ws.Path(name)
+	if target.Roots, err = b.trusted(root.Data); err != nil {
+		return target, fmt.Errorf("%s: %w", target.RootsName, err)
 	}
-	target.Roots, target.RootsName = trusted.roots, b.ws.Path(root.Name)
 	return target, nil
+}
+
+// read reads a device's bundle: its directory, its files by name, and what
+// device.json says.
+func (b *bundleReader) read(name string) (dir string, found map[string]*workspace.File, info provision.Info, err error) {
+	directory, err := provision.EncodeName(name)
+	if err != nil {
+		return "", nil, info, err
+	}
+	dir = path.Join(workspace.DevicesDir, directory)
+	files, err := b.devices.ReadFiles(directory, provision.BundleFiles())
+	found = byName(files)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && found[provision.InfoFile] == nil {
+		return "", nil, info, fmt.Errorf("there is no bundle of a device %q: %s: %w; run `tbcert provision %s`", name, b.ws.Path(dir), fs.ErrNotExist, name)
+	}
+	if err != nil {
+		return "", nil, info, err
+	}
+	if info, err = provision.ParseInfo(found[provision.InfoFile].Data); err != nil {
+		return "", nil, info, fmt.Errorf("%s: %w", b.ws.Path(dir), err)
+	}
+	return dir, found, info, nil
 }
 
 func byName(files []workspace.File) map[string]*workspace.File {
@@ -138,11 +147,8 @@ func (o *verifyOptions) connectAs(target *verify.Target, info provision.Info) {
 	}
 }
 
-// trustedRoots are the certificates of one ca-root.pem.
-type trustedRoots struct{ roots []*x509.Certificate }
-
 // trusted reads a ca-root.pem, each distinct one once.
-func (b *bundleReader) trusted(data []byte) (*trustedRoots, error) {
+func (b *bundleReader) trusted(data []byte) ([]*x509.Certificate, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if known := b.roots[string(data)]; known != nil {
@@ -155,8 +161,8 @@ func (b *bundleReader) trusted(data []byte) (*trustedRoots, error) {
 	if len(b.roots) >= mostRoots {
 		clear(b.roots)
 	}
-	b.roots[string(data)] = &trustedRoots{roots}
-	return b.roots[string(data)], nil
+	b.roots[string(data)] = roots
+	return roots, nil
 }
 
 // mostRoots bounds how many distinct ca-root.pem are remembered: a site has one,

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -50,14 +51,27 @@ func (o *fleetChoice) addFlags(flags *pflag.FlagSet) {
 
 // check refuses choices that make no sense together.
 func (o *fleetChoice) check(names []string, credential bool) error {
-	many := len(names) > 0 || o.all || o.from != ""
+	ways := 0
+	for _, given := range []bool{len(names) > 0, o.all, o.from != ""} {
+		if given {
+			ways++
+		}
+	}
 	switch {
 	case o.jobs < 1 || o.jobs > maxJobs:
 		return fmt.Errorf("--jobs %d is not between 1 and %d", o.jobs, maxJobs)
-	case many && credential:
+	case ways > 0 && credential:
 		return errors.New("a device's bundle holds its credential: give devices or a credential, not both")
-	case o.all && (len(names) > 0 || o.from != ""), o.from != "" && len(names) > 0:
+	case ways > 1:
 		return errors.New("give names, --all or --from, one of the three")
+	default:
+		return o.checkHow(credential)
+	}
+}
+
+// checkHow refuses ways of proving that make no sense together.
+func (o *fleetChoice) checkHow(credential bool) error {
+	switch {
 	case o.serverOnly && (credential || o.canary != "" || o.takeOver):
 		return errors.New("--server-only connects with no credential: --token, --cert, --canary and --take-over make no sense with it")
 	case o.canary != "" && o.takeOver:
@@ -100,15 +114,7 @@ func (v *verification) begin(names []string) error {
 	if v.client, err = v.restClient(); err != nil {
 		return err
 	}
-	v.names = names
-	v.fleet = o.devices.all || o.devices.from != "" || len(names) > 1
-	switch {
-	case o.devices.canary != "" && len(names) == 0 && !v.fleet:
-		v.names = []string{o.devices.canary}
-	case o.devices.all:
-		v.names, err = v.bundled()
-	}
-	if err != nil {
+	if err := v.choose(names); err != nil {
 		return err
 	}
 	if len(v.names) == 0 && !v.fleet {
@@ -119,6 +125,20 @@ func (v *verification) begin(names []string) error {
 	}
 	if !v.fleet { // one that is not there is told before anything is done
 		_, err = v.target(v.names[0])
+	}
+	return err
+}
+
+// choose finds out which devices are meant.
+func (v *verification) choose(names []string) (err error) {
+	devices := v.options.devices
+	v.names = names
+	v.fleet = devices.all || devices.from != "" || len(names) > 1
+	switch {
+	case devices.canary != "" && len(names) == 0 && !v.fleet:
+		v.names = []string{devices.canary}
+	case devices.all:
+		v.names, err = v.bundled()
 	}
 	return err
 }
@@ -206,7 +226,7 @@ func (v *verification) plan(ctx context.Context, name string) (verify.Plan, erro
 	activity, err := v.activity(ctx, name)
 	switch {
 	case err != nil && ctx.Err() == nil:
-		return plan, fmt.Errorf("ask ThingsBoard whether %q is at work: %w; --take-over connects without asking first", name, err)
+		return plan, fmt.Errorf("ThingsBoard cannot be asked whether %q is at work: %w", name, err)
 	case err != nil:
 		return plan, err
 	case v.options.devices.takeOver || name == v.options.devices.canary:
@@ -459,11 +479,11 @@ type bundleReader struct {
 	devices *workspace.Directory
 
 	mu    sync.Mutex
-	roots map[string]*trustedRoots
+	roots map[string][]*x509.Certificate
 }
 
 func newBundleReader(ws *workspace.Workspace) *bundleReader {
-	return &bundleReader{ws: ws, devices: ws.Directory(workspace.DevicesDir), roots: make(map[string]*trustedRoots)}
+	return &bundleReader{ws: ws, devices: ws.Directory(workspace.DevicesDir), roots: make(map[string][]*x509.Certificate)}
 }
 
 func (b *bundleReader) close() error { return b.devices.Close() }

@@ -67,7 +67,6 @@ type round struct {
 	first  bool // of a watch
 
 	counts    monitor.Counts
-	warned    int
 	closed    int // sessions
 	elsewhere int // done by other machines
 	causes    map[verify.DiagnosisID]*causeCount
@@ -122,18 +121,7 @@ func (r *round) add(result verify.Result) {
 		r.closed++
 	}
 	row := r.monitored(result)
-	switch {
-	case result.Report.ExitCode == exitInterrupted:
-		r.counts.Interrupted++
-	case failed:
-		r.counts.Failed++
-		r.counts.ByDiagnosis[row.Diagnosis]++
-		r.cause(row)
-	case result.How == verify.HowRecord:
-		r.counts.Recorded++
-	default:
-		r.counts.OK++
-	}
+	r.count(result, row)
 	if !failed && result.How == verify.HowConnected {
 		_ = r.latency.RecordValue(min(max(result.Took.Microseconds(), 1), mostLatency)) // it is in the bounds
 	}
@@ -145,6 +133,21 @@ func (r *round) add(result verify.Result) {
 			Device: row.Device, OK: !failed, How: row.How, Failed: row.Failed, Diagnosis: row.Diagnosis, Cause: row.Cause, Fix: row.Fix,
 			Milliseconds: row.Milliseconds, At: row.At,
 		})
+	}
+}
+
+func (r *round) count(result verify.Result, row monitor.Row) {
+	switch {
+	case result.Report.ExitCode == exitInterrupted:
+		r.counts.Interrupted++
+	case !row.OK:
+		r.counts.Failed++
+		r.counts.ByDiagnosis[row.Diagnosis]++
+		r.cause(row)
+	case result.How == verify.HowRecord:
+		r.counts.Recorded++
+	default:
+		r.counts.OK++
 	}
 }
 

@@ -60,7 +60,7 @@ func (v *verification) one(ctx context.Context) verify.Result {
 		plan, err := v.plan(ctx, v.names[0])
 		switch {
 		case err != nil && ctx.Err() == nil: // the bundle was read before: it is ThingsBoard that cannot be asked
-			v.app.ui.Warn("%v", err)
+			v.app.ui.Warn("%v: connecting as it", err)
 			plan.Target, _ = v.target(v.names[0])
 		case plan.Proof != nil:
 			result.How, result.Report = plan.How, *plan.Proof

@@ -61,15 +61,8 @@ func (v *verification) watch(ctx context.Context) error {
 func (w *watcher) round(ctx context.Context) error {
 	r := newRound(w.v)
 	r.quiet, r.first = true, w.rounds == 0
-	if w.v.isFleet() {
-		if _, err := w.v.many(ctx, r); err != nil {
-			return err
-		}
-	} else {
-		w.v.single(ctx, r)
-	}
-	if ctx.Err() != nil {
-		return nil
+	if err := w.verify(ctx, r); err != nil || ctx.Err() != nil {
+		return err
 	}
 	w.rounds++
 	w.v.base.AskOnce = true // a refusal was asked about in the first round
@@ -88,6 +81,15 @@ func (w *watcher) round(ctx context.Context) error {
 		return nil
 	}
 	return w.v.app.ui.Result("%s  %s", w.v.app.process.Now().UTC().Format(time.RFC3339), w.line(summary))
+}
+
+func (w *watcher) verify(ctx context.Context, r *round) error {
+	if !w.v.isFleet() {
+		w.v.single(ctx, r)
+		return nil
+	}
+	_, err := w.v.many(ctx, r)
+	return err
 }
 
 // line is a round in a line, for a log.

@@ -37,7 +37,7 @@ func (r *run) exactReason(ctx context.Context, found finding) finding {
 	if err != nil {
 		return found
 	}
-	answer, err := device.Ask(ctx, conn, r.target.Login, nil, 0)
+	answer, err := device.Ask(ctx, conn, r.target.Login, device.Question{})
 	if err != nil || answer.Connack == device.ReasonSuccess || answer.Connack == device.ReasonUnsupportedVersion {
 		return found
 	}
@@ -91,7 +91,7 @@ func (r *run) exactPublish(ctx context.Context, found finding) finding {
 		return found
 	}
 	message := &device.Message{Topic: device.TopicTelemetry, Payload: r.target.payload(r.now)}
-	answer, err := device.Ask(ctx, conn, r.target.Login, message, takeoverTime)
+	answer, err := device.Ask(ctx, conn, r.target.Login, device.Question{Message: message, Stay: takeoverTime})
 	if err != nil || answer.Connack != device.ReasonSuccess {
 		return found
 	}

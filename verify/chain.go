@@ -112,12 +112,20 @@ func (r *run) unknownIssuer() finding {
 			return r.otherKey(root, top)
 		}
 	}
-	if r.trustsLeaf() {
+	missing := r.wouldFit()
+	switch {
+	case r.trustsLeaf():
 		return r.notRoot(r.target.Roots[0])
-	}
-	if missing := r.wouldFit(); missing != nil {
+	case missing != nil:
 		return r.missingIntermediate(top, missing)
+	default:
+		return r.gapOrOther(top)
 	}
+}
+
+// gapOrOther tells an intermediate that was not sent from another root
+// altogether, where nothing known proves either.
+func (r *run) gapOrOther(top *x509.Certificate) finding {
 	if selfIssued(top) || len(r.chain.certs) > 1 || r.rootsSignLeaves() || callsItselfRoot(top.Issuer) {
 		return r.wrongRoot(top)
 	}

@@ -215,7 +215,7 @@ func (r *run) oldTLS(ctx context.Context, found finding) finding {
 		suites = append(suites, suite.ID)
 	}
 	state, err := r.shake(ctx, nil, func(config *tls.Config) {
-		config.MinVersion = tls.VersionTLS10 //nolint:gosec // to see what the server takes; nothing is sent
+		config.MinVersion = tls.VersionTLS10 // to see what the server takes; nothing is sent
 		config.CipherSuites = suites
 	})
 	var refused *tls.CertificateVerificationError

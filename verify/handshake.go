@@ -223,11 +223,11 @@ func (r *run) notTLS(first []byte) finding {
 		what = "SSH"
 	}
 	found.detail = fmt.Sprintf("%s answered with %s: first bytes % x", r.address(), what, first)
-	switch found.id {
-	case TLSHTTP:
+	if found.id == TLSHTTP {
 		found.cause = fmt.Sprintf("A web server listens on port %d: this is ThingsBoard's web interface or a proxy before it, not its MQTTS port.", r.target.Port)
 		found.fix = "Give the MQTTS port: --port 8883 is ThingsBoard's default (MQTT_SSL_BIND_PORT)."
-	case TLSOtherProtocol:
+	}
+	if found.id == TLSOtherProtocol {
 		found.cause = fmt.Sprintf("Another service listens on port %d, which is not ThingsBoard's MQTTS port.", r.target.Port)
 		found.fix = "Give the MQTTS port: --port 8883 is ThingsBoard's default (MQTT_SSL_BIND_PORT). On the server, 'sudo ss -ltnp' shows who listens where."
 	}

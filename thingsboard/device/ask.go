@@ -45,12 +45,18 @@ type Answer struct {
 	Closed     bool       // the server closed the connection
 }
 
-// Ask logs in with MQTT 5, whose answers are more exact than those of 3.1.1, and
-// publishes the message with QoS 1, if there is one; then it listens for stay
-// whether the server ends the session, and disconnects. It closes conn. An error
-// is that of a server that did not answer the login in MQTT 5.
-func Ask(ctx context.Context, conn net.Conn, login Login, message *Message, stay time.Duration) (Answer, error) {
-	defer conn.Close()
+// A Question is what is asked beside the login: the message is published with
+// QoS 1, and then it is listened for Stay whether the server ends the session.
+type Question struct {
+	Message *Message // nil: the login alone
+	Stay    time.Duration
+}
+
+// Ask logs in with MQTT 5, whose answers are more exact than those of 3.1.1, asks
+// the question, and disconnects. It closes conn. An error is that of a server
+// that did not answer the login in MQTT 5.
+func Ask(ctx context.Context, conn net.Conn, login Login, question Question) (Answer, error) {
+	defer func() { _ = conn.Close() }() // every answer was had
 	if err := login.check(); err != nil {
 		return Answer{}, err
 	}
@@ -61,19 +67,24 @@ func Ask(ctx context.Context, conn net.Conn, login Login, message *Message, stay
 	if err != nil || answer.Connack != ReasonSuccess {
 		return answer, err
 	}
-	if message != nil {
-		// What comes of it stands in the answer.
-		_ = a.guard.run(ctx, func() error { return a.publish(*message, &answer) })
-	}
-	if message != nil && stay > 0 && !answer.Left && !answer.Closed {
-		staying, cancel := context.WithTimeout(ctx, stay)
-		defer cancel()
-		_ = a.guard.run(staying, func() error { return a.read(&answer, func() bool { return false }) })
+	if question.Message != nil { // what comes of it stands in the answer
+		a.tell(ctx, question, &answer)
 	}
 	if !answer.Left && !answer.Closed {
 		_, _ = conn.Write([]byte{packets.Disconnect << 4, 0})
 	}
 	return answer, nil
+}
+
+// tell publishes the message and listens what comes of it.
+func (a *asker) tell(ctx context.Context, question Question, answer *Answer) {
+	_ = a.guard.run(ctx, func() error { return a.publish(*question.Message, answer) })
+	if question.Stay <= 0 || answer.Left || answer.Closed {
+		return
+	}
+	staying, cancel := context.WithTimeout(ctx, question.Stay)
+	defer cancel()
+	_ = a.guard.run(staying, func() error { return a.read(answer, func() bool { return false }) })
 }
 
 // An asker is one connection of MQTT 5.

@@ -40,32 +40,14 @@ func Meaning(code byte) string {
 
 // Reason says what ThingsBoard means by a reason code of MQTT 5.
 func Reason(code ReasonCode) string {
-	switch code {
-	case ReasonSuccess:
-		return "success"
-	case ReasonBadClientID:
-		return "client identifier not valid"
-	case ReasonBadCredentials:
-		return "bad user name or password"
-	case ReasonNotAuthorized:
-		return "not authorized"
-	case ReasonUnavailable:
-		return "server unavailable"
-	case ReasonTakenOver:
-		return "session taken over"
-	case ReasonTooLarge:
-		return "packet too large"
-	case ReasonRateTooHigh:
-		return "message rate too high"
-	case ReasonQuotaExceeded:
-		return "quota exceeded"
-	case ReasonAdministrative:
-		return "administrative action"
-	case ReasonBadPayload:
-		return "payload format invalid"
-	case ReasonConnectionRate:
-		return "connection rate exceeded"
-	default:
-		return fmt.Sprintf("which is none that ThingsBoard sends (%d)", code)
+	known := map[ReasonCode]string{
+		ReasonSuccess: "success", ReasonBadClientID: "client identifier not valid", ReasonBadCredentials: "bad user name or password",
+		ReasonNotAuthorized: "not authorized", ReasonUnavailable: "server unavailable", ReasonTakenOver: "session taken over",
+		ReasonTooLarge: "packet too large", ReasonRateTooHigh: "message rate too high", ReasonQuotaExceeded: "quota exceeded",
+		ReasonAdministrative: "administrative action", ReasonBadPayload: "payload format invalid", ReasonConnectionRate: "connection rate exceeded",
 	}
+	if text := known[code]; text != "" {
+		return text
+	}
+	return fmt.Sprintf("which is none that ThingsBoard sends (%d)", code)
 }

@@ -114,7 +114,7 @@ func (m *Metrics) write(encoder expfmt.Encoder) error {
 
 // serve answers a scrape in the format that it asks for.
 func (m *Metrics) serve(w http.ResponseWriter, request *http.Request) {
-	format := expfmt.Negotiate(request.Header)
+	format := expfmt.NegotiateAccept(request.Header, expfmt.NewFormat(expfmt.TypeOpenMetrics), expfmt.NewFormat(expfmt.TypeTextPlain))
 	var out bytes.Buffer
 	if err := m.write(expfmt.NewEncoder(&out, format)); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
