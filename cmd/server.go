@@ -31,6 +31,7 @@ type serverOptions struct {
 	url           string
 	user          string
 	passwordFile  string
+	passwordFlag  string // that names the file
 	apiKeyFile    string
 	callTimeout   time.Duration
 	byChain       string
@@ -50,6 +51,7 @@ func (o *serverOptions) addFlags(flags *pflag.FlagSet) {
 func (o *serverOptions) addLoginFlags(flags *pflag.FlagSet, passwordFlag string) {
 	flags.StringVar(&o.url, "url", "", "ThingsBoard's web address, such as https://tb.example.com")
 	flags.StringVar(&o.user, "user", "", "ThingsBoard user, a tenant administrator")
+	o.passwordFlag = "--" + passwordFlag
 	flags.StringVar(&o.passwordFile, passwordFlag, "", "file with the user's password (or TBCERT_PASSWORD)")
 	flags.StringVar(&o.apiKeyFile, "api-key-file", "", "file with an API key, ThingsBoard 4.3 and later (or TBCERT_API_KEY)")
 	flags.DurationVar(&o.callTimeout, "call-timeout", rest.DefaultTimeout, "patience with each call of ThingsBoard's REST API")
@@ -159,7 +161,7 @@ func (o *serverOptions) client(a *app, s *site.Site) (*rest.Client, error) {
 		return nil, err
 	}
 	if apiKey.IsZero() && (o.user == "" || password.IsZero()) {
-		return nil, errors.New("there is no login for ThingsBoard: give --user with --password-file FILE or TBCERT_PASSWORD, or --api-key-file FILE or TBCERT_API_KEY")
+		return nil, fmt.Errorf("there is no login for ThingsBoard: give --user with %s FILE or TBCERT_PASSWORD, or --api-key-file FILE or TBCERT_API_KEY", o.passwordFlag)
 	}
 	if parsed, err := url.Parse(o.url); err == nil && parsed.Scheme == "http" && !isLoopback(parsed.Hostname()) {
 		a.ui.Warn("%s is not encrypted: the login and the tokens can be read on the way; use https", o.url)

@@ -40,6 +40,8 @@ type verifyOptions struct {
 	timeout      time.Duration
 	strict       bool
 
+	urlTyped bool // --url stands on the command line
+
 	devices fleetChoice
 	server  serverOptions
 	results resultOptions
@@ -105,8 +107,26 @@ func newVerify(a *app) *cobra.Command {
 		ValidArgsFunction: a.completeDevices,
 	}
 	options.addFlags(command.Flags())
-	command.RunE = a.run(func(command *cobra.Command, args []string) error { return runVerify(command, a, options, args) })
+	command.RunE = a.run(func(command *cobra.Command, args []string) error {
+		return a.forPlugin(runVerify(command, a, options, args))
+	})
 	return command
+}
+
+// nagiosUnknown is the exit code of a plugin that could not find out.
+const nagiosUnknown = 3
+
+// forPlugin tells a run that came to no result as a plugin of Nagios does.
+func (a *app) forPlugin(err error) error {
+	var known *exitError
+	if err == nil || a.global.output != outputNagios || errors.As(err, &known) && known.silent {
+		return err
+	}
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	if err := a.ui.Result("TBCERT UNKNOWN - %s", strings.ReplaceAll(text, "|", "¦")); err != nil {
+		return err
+	}
+	return told(nagiosUnknown)
 }
 
 func runVerify(command *cobra.Command, a *app, options *verifyOptions, names []string) error {
@@ -118,6 +138,7 @@ func runVerify(command *cobra.Command, a *app, options *verifyOptions, names []s
 	if err != nil {
 		return invalid(err)
 	}
+	options.urlTyped = command.Flags().Changed("url")
 	if err := a.resolve(command, options.fromSite(s)); err != nil {
 		return err
 	}

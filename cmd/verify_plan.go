@@ -108,7 +108,7 @@ func (v *verification) begin(names []string) error {
 		return err
 	}
 	credential := o.token != "" || o.tokenFile != "" || o.username != "" || v.base.ClientCertificate != nil
-	if err := errors.Join(o.devices.check(names, credential), o.results.check(v.app)); err != nil {
+	if err := errors.Join(o.devices.check(names, credential), o.results.check(v.app, len(names) > 0 || o.devices.all || o.devices.from != "" || o.devices.canary != "")); err != nil {
 		return err
 	}
 	if v.client, err = v.restClient(); err != nil {
@@ -154,7 +154,7 @@ func (v *verification) close() {
 // A web address alone, which the site's file may hold, asks for nothing.
 func (v *verification) restClient() (*rest.Client, error) {
 	server := &v.options.server
-	asked := v.command.Flags().Changed("url") || server.user != "" && server.passwordFile != "" || server.apiKeyFile != ""
+	asked := v.options.urlTyped || server.user != "" && server.passwordFile != "" || server.apiKeyFile != ""
 	login := !settings.Secret(v.app.env, "api-key").IsZero() || server.user != "" && !settings.Secret(v.app.env, "password").IsZero()
 	if server.url == "" && !asked || !asked && !login {
 		return nil, nil
@@ -213,7 +213,11 @@ func (v *verification) target(name string) (verify.Target, error) {
 func (v *verification) plan(ctx context.Context, name string) (verify.Plan, error) {
 	target, err := v.target(name)
 	if err != nil {
-		return verify.Plan{}, err
+		return verify.Plan{Proof: v.disproven(verify.Check{
+			ID: verify.CheckBundle, Diagnosis: verify.BundleUnusable, Detail: err.Error(),
+			Cause: "The device's bundle here is not whole, so nobody can connect as it by its files.",
+			Fix:   "'tbcert provision --repair " + name + "' writes the bundle again; 'tbcert status' lists what is wrong.",
+		}), How: verify.HowBundle}, nil
 	}
 	plan := verify.Plan{Target: target, How: verify.HowConnected}
 	other := v.options.devices.canary != "" && name != v.options.devices.canary
@@ -225,10 +229,15 @@ func (v *verification) plan(ctx context.Context, name string) (verify.Plan, erro
 	}
 	activity, err := v.activity(ctx, name)
 	switch {
-	case err != nil && ctx.Err() == nil:
-		return plan, fmt.Errorf("ThingsBoard cannot be asked whether %q is at work: %w", name, err)
+	case err != nil && v.options.devices.takeOver:
+		return plan, nil // it may have been at work, and was to be taken over
 	case err != nil:
-		return plan, err
+		plan.How, plan.Proof = verify.HowRecord, v.disproven(verify.Check{
+			ID: verify.CheckRecord, Diagnosis: verify.RecordUnknown, Detail: err.Error(),
+			Cause: "ThingsBoard cannot be asked whether the device is at work, so nobody connected as it: its session would have been closed.",
+			Fix:   "See that --url and the login are right and that ThingsBoard answers there. --take-over connects although it may be at work; without --url nothing is asked.",
+		})
+		return plan, nil
 	case v.options.devices.takeOver || name == v.options.devices.canary:
 		plan.Closes = activity.connected()
 	case activity.connected():
@@ -243,6 +252,15 @@ func (v *verification) plan(ctx context.Context, name string) (verify.Plan, erro
 func proven(target verify.Target, id verify.CheckID, detail string) *verify.Report {
 	report := &verify.Report{OK: true, Target: verify.TargetInfo{Host: target.Host, Port: target.Port, TLS: target.TLS}}
 	report.Add(verify.Check{ID: id, Status: verify.StatusPass, Detail: detail})
+	return report
+}
+
+// disproven is the report of a device that nobody connected as, because of what
+// the check says.
+func (v *verification) disproven(check verify.Check) *verify.Report {
+	report := &verify.Report{OK: true, Target: verify.TargetInfo{Host: v.base.Host, Port: v.base.Port, TLS: v.base.TLS}}
+	check.Status = verify.StatusFail
+	report.Add(check)
 	return report
 }
 

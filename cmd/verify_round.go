@@ -44,10 +44,12 @@ func (o *resultOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.listen, "listen", "", "with --watch: serve metrics for Prometheus at this address, such as 127.0.0.1:9817")
 }
 
-func (o *resultOptions) check(a *app) error {
+func (o *resultOptions) check(a *app, devices bool) error {
 	switch {
 	case o.watch < 0 || o.watch > 0 && o.watch < time.Second:
 		return fmt.Errorf("--watch %s is shorter than a second", o.watch)
+	case o.report != "" && !devices:
+		return errors.New("--report is about devices: give names, --all or --from")
 	case o.listen != "" && o.watch == 0:
 		return errors.New("--listen is for --watch: say how often, such as --watch 5m")
 	case o.watch > 0 && !slices.Contains([]string{"text", "json"}, a.global.output):
@@ -67,6 +69,7 @@ type round struct {
 	first  bool // of a watch
 
 	counts    monitor.Counts
+	failed    int // devices
 	closed    int // sessions
 	elsewhere int // done by other machines
 	causes    map[verify.DiagnosisID]*causeCount
@@ -131,7 +134,7 @@ func (r *round) add(result verify.Result) {
 	if r.page != nil && result.Subject.Device != "" {
 		r.page.Add(report.Row{
 			Device: row.Device, OK: !failed, How: row.How, Failed: row.Failed, Diagnosis: row.Diagnosis, Cause: row.Cause, Fix: row.Fix,
-			Milliseconds: row.Milliseconds, At: row.At,
+			Milliseconds: row.Milliseconds, At: row.At, Credential: result.Credential, Expires: result.Expires,
 		})
 	}
 }
@@ -141,10 +144,11 @@ func (r *round) count(result verify.Result, row monitor.Row) {
 	case result.Report.ExitCode == exitInterrupted:
 		r.counts.Interrupted++
 	case !row.OK:
+		r.failed++
 		r.counts.Failed++
 		r.counts.ByDiagnosis[row.Diagnosis]++
 		r.cause(row)
-	case result.How == verify.HowRecord:
+	case result.How == verify.HowRecord, result.How == verify.HowBundle:
 		r.counts.Recorded++
 	default:
 		r.counts.OK++
@@ -153,7 +157,7 @@ func (r *round) count(result verify.Result, row monitor.Row) {
 
 // done is how many devices had their turn.
 func (r *round) done() int {
-	return r.counts.OK + r.counts.Failed + r.counts.Recorded
+	return r.counts.OK + r.failed + r.counts.Recorded
 }
 
 // monitored is a result as the formats of monitoring have it.
@@ -165,9 +169,8 @@ func (r *round) monitored(result verify.Result) monitor.Row {
 	if result.How == verify.HowConnected && row.OK {
 		row.Milliseconds = float64(result.Took) / float64(time.Millisecond)
 	}
-	if result.Err != nil {
-		row.Failed, row.Diagnosis, row.Cause = string(verify.CheckBundle), "bundle-unusable", result.Err.Error()
-		row.Fix = "'tbcert provision --repair NAME' writes the bundle again; 'tbcert status' lists what is wrong."
+	if row.How == verify.HowBundle {
+		row.How = monitor.HowRecord // neither is connected
 	}
 	keepChecks := r.v.app.global.output == outputJUnit || !r.v.fleet
 	for _, check := range result.Report.Checks {
@@ -336,7 +339,7 @@ func (r *round) summary() verifySummary {
 	took := r.v.app.process.Now().Sub(r.begin)
 	summary := verifySummary{
 		Schema: "tbcert.verify.summary/v1", Total: r.total, Passed: r.counts.OK + r.counts.Recorded, Recorded: r.counts.Recorded,
-		Failed: r.counts.Failed, Elsewhere: r.elsewhere, Left: r.total - r.done() - r.elsewhere, Closed: r.closed, Seconds: took.Seconds(),
+		Failed: r.failed, Elsewhere: r.elsewhere, Left: r.total - r.done() - r.elsewhere, Closed: r.closed, Seconds: took.Seconds(),
 		Causes: r.sortedCauses(), File: r.failedFile,
 	}
 	if r.latency.TotalCount() > 0 {
@@ -348,8 +351,10 @@ func (r *round) summary() verifySummary {
 	switch {
 	case r.v.command.Context().Err() != nil:
 		summary.ExitCode = exitInterrupted
-	case r.counts.Failed > 0:
+	case len(r.causes) > 0:
 		summary.ExitCode = exitPartly
+	case r.strict != nil && !r.strict.Report.OK:
+		summary.ExitCode = exitFailed
 	}
 	summary.OK = summary.ExitCode == exitOK
 	return summary
@@ -410,19 +415,12 @@ func (r *round) tellSummary() error {
 	}
 	text.WriteString(").\n")
 	if s.Closed > 0 {
-		fmt.Fprintf(&text, "%s of devices at work closed; they connect again by themselves.\n", plural(s.Closed, "session was", "sessions were"))
+		fmt.Fprintf(&text, "%s at work lost its session to this; a device connects again by itself.\n", devicesWord(s.Closed))
 	}
 	if s.File != "" {
 		fmt.Fprintf(&text, "The failed ones are in %s; again with those alone:\n  %s\n", s.File, a.again("verify --from "+s.File))
 	}
 	return a.ui.Result("%s", strings.TrimPrefix(text.String(), "\n"))
-}
-
-func plural(count int, one, many string) string {
-	if count == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", count, many)
 }
 
 func recordedText(recorded int) string {

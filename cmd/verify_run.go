@@ -39,7 +39,7 @@ func (v *verification) single(ctx context.Context, r *round) verify.Result {
 	result := v.one(ctx)
 	r.total = 1
 	r.add(result)
-	if result.Report.ExitCode != exitInterrupted && result.Subject.Device != "" {
+	if result.Report.ExitCode != exitInterrupted && result.Subject.Device != "" && r.worthKeeping(result) {
 		v.keep(ctx, []inventory.Verification{verificationOf(result)})
 	}
 	return result
@@ -57,24 +57,20 @@ func (v *verification) one(ctx context.Context) verify.Result {
 		result.Report = v.verifier.Run(ctx, target)
 	default:
 		result.Subject.Device = v.names[0]
-		plan, err := v.plan(ctx, v.names[0])
-		switch {
-		case err != nil && ctx.Err() == nil: // the bundle was read before: it is ThingsBoard that cannot be asked
-			v.app.ui.Warn("%v: connecting as it", err)
-			plan.Target, _ = v.target(v.names[0])
-		case plan.Proof != nil:
-			result.How, result.Report = plan.How, *plan.Proof
-		}
+		plan, _ := v.plan(ctx, v.names[0]) // what went wrong is its proof
 		target = plan.Target
-		if plan.Proof == nil {
+		if plan.Proof != nil {
+			result.How, result.Report = plan.How, *plan.Proof
+		} else {
 			result.Report = v.verifier.Run(ctx, target)
 		}
 	}
 	if v.options.strict && result.Report.OK {
 		result.Report.Add(v.verifier.Posture(ctx, target, v.posture())...)
 	}
-	result.Took = v.app.process.Now().Sub(result.At)
-	return result
+	told := verify.NewResult(result.Subject.Device, result.At, target, result.Report)
+	told.How = result.How
+	return told
 }
 
 func (v *verification) posture() verify.PostureOptions {
@@ -103,7 +99,7 @@ func (v *verification) many(ctx context.Context, r *round) (code int, err error)
 	if r.progress != nil {
 		r.progress.End()
 	}
-	err = errors.Join(err, r.flush(ctx), r.keepFailures())
+	err = errors.Join(err, r.flush(ctx), r.keepFailures(ctx))
 	if devices.shared && err == nil {
 		r.elsewhere = r.total - r.done() // the source says that none is left
 	}
@@ -112,8 +108,10 @@ func (v *verification) many(ctx context.Context, r *round) (code int, err error)
 		return exitInterrupted, nil
 	case err != nil:
 		return 0, err
-	case r.counts.Failed > 0:
+	case len(r.causes) > 0:
 		return exitPartly, nil
+	case r.strict != nil && !r.strict.Report.OK:
+		return exitFailed, nil
 	default:
 		return exitOK, nil
 	}
@@ -186,8 +184,13 @@ func (r *round) keepFailure(device, problem string) error {
 	return err
 }
 
-func (r *round) keepFailures() error {
-	if r.counts.Failed == 0 {
+// keepFailures makes a file of the devices that failed. A run over such a file
+// that is interrupted leaves it as it was: it holds those that had no turn.
+func (r *round) keepFailures(ctx context.Context) error {
+	switch {
+	case ctx.Err() != nil && (r.v.options.devices.from != "" || len(r.causes) == 0):
+		return r.failures.Discard()
+	case len(r.causes) == 0:
 		return r.failures.Drop()
 	}
 	r.failedFile = r.v.ws.Path(workspace.UnprovedFile)
@@ -208,6 +211,12 @@ func (r *round) server(ctx context.Context) {
 	}
 	result := verify.Result{Report: report, At: r.v.app.process.Now(), How: verify.HowServer}
 	r.strict = &result
+	row := r.monitored(result)
+	r.rows = append(r.rows, row)
+	if !row.OK { // a failure for the formats of monitoring, and of no device
+		r.counts.Failed++
+		r.counts.ByDiagnosis[row.Diagnosis]++
+	}
 }
 
 // keep puts results on record, where there is one. That it cannot be is told and

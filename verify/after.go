@@ -26,7 +26,11 @@ func (r *run) stored(ctx context.Context) finding {
 	}
 	if timedOut(err) {
 		found.detail = fmt.Sprintf("the telemetry that was acknowledged is not in ThingsBoard after %s", r.verifier.timeout())
+		return found
 	}
+	found.id, found.status = StoredUnknown, StatusWarn
+	found.cause = "ThingsBoard's REST API did not tell whether it stored the telemetry: that says nothing of the device, whose message was acknowledged."
+	found.fix = "See that --url and the login are right and that ThingsBoard's web interface answers; without --url the telemetry is not looked for."
 	return found
 }
 

@@ -24,11 +24,16 @@ func (r *run) again(ctx context.Context) (net.Conn, error) {
 	return secure, nil
 }
 
+// mayAsk reports whether the credential may be sent once more.
+func (r *run) mayAsk() bool {
+	return !r.target.AskOnce && (r.verifier.fleet == nil || r.verifier.fleet.mayAsk())
+}
+
 // exactReason asks once more, in MQTT 5, which tells apart what 3.1.1 has one
 // code for. It asks no third time: ThingsBoard blocks an address after 10 wrong
 // credentials.
 func (r *run) exactReason(ctx context.Context, found finding) finding {
-	if r.target.AskOnce {
+	if !r.mayAsk() {
 		return found
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.verifier.timeout())
@@ -81,7 +86,7 @@ const takeoverTime = 2 * time.Second
 // exactPublish asks once more in MQTT 5 why the server ended the session at a
 // message that is good telemetry.
 func (r *run) exactPublish(ctx context.Context, found finding) finding {
-	if r.target.AskOnce {
+	if !r.mayAsk() {
 		return found
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.verifier.timeout()+takeoverTime)

@@ -76,9 +76,12 @@ const (
 	PublishClosed              DiagnosisID = "publish-closed"
 	PublishBroken              DiagnosisID = "publish-broken"
 	StoredMissing              DiagnosisID = "stored-missing"
+	StoredUnknown              DiagnosisID = "stored-unknown"
 	RoundTripSilent            DiagnosisID = "round-trip-silent"
 	RoundTripClosed            DiagnosisID = "round-trip-closed"
 	KeepAliveClosed            DiagnosisID = "keep-alive-closed"
+	RecordUnknown              DiagnosisID = "record-unknown"
+	BundleUnusable             DiagnosisID = "bundle-unusable"
 )
 
 // A Diagnosis is an entry of the catalogue.
@@ -89,7 +92,7 @@ type Diagnosis struct {
 }
 
 // Catalogue gives every diagnosis, in the order of the checks.
-func Catalogue() []Diagnosis {
+func Catalogue() []Diagnosis { //nolint:funlen // a line a diagnosis
 	return []Diagnosis{
 		{DNSUnknownName, CheckResolve, "The name has no address"},
 		{DNSNoAnswer, CheckResolve, "The DNS server does not answer"},
@@ -161,8 +164,11 @@ func Catalogue() []Diagnosis {
 		{PublishClosed, CheckPublish, "The server closes after the message"},
 		{PublishBroken, CheckPublish, "The connection broke while publishing"},
 		{StoredMissing, CheckStored, "The telemetry is acknowledged and not stored"},
+		{StoredUnknown, CheckStored, "ThingsBoard could not be asked whether the telemetry is stored"},
 		{RoundTripSilent, CheckRoundTrip, "What was written does not come back"},
 		{RoundTripClosed, CheckRoundTrip, "The server closes while the attribute is read back"},
 		{KeepAliveClosed, CheckKeepAlive, "The connection does not live as long as its keep-alive"},
+		{RecordUnknown, CheckRecord, "ThingsBoard could not be asked whether the device is at work"},
+		{BundleUnusable, CheckBundle, "The device's bundle cannot be used"},
 	}
 }

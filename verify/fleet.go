@@ -98,6 +98,31 @@ type Result struct {
 	Took    time.Duration // from the first check to the last
 	How     string
 	Closed  bool // a session of the device was closed by it
+
+	Credential string    // token, basic or x509; "" is not known
+	Expires    time.Time // the end of the device's certificate; zero for none
+}
+
+// as notes what kind of credential a target has.
+func (r *Result) as(target Target) {
+	switch {
+	case target.ClientCertificate != nil:
+		r.Credential = "x509"
+		if target.ClientCertificate.Leaf != nil {
+			r.Expires = target.ClientCertificate.Leaf.NotAfter
+		}
+	case !target.Login.Password.IsZero():
+		r.Credential = "basic"
+	case !target.Login.Username.IsZero():
+		r.Credential = "token"
+	}
+}
+
+// NewResult is the result of a run by itself.
+func NewResult(device string, at time.Time, target Target, report Report) Result {
+	result := Result{Subject: Subject{Device: device}, At: at, Report: report, Took: report.took(), How: HowConnected}
+	result.as(target)
+	return result
 }
 
 // Run verifies the subjects and gives each result to tell, in the order in which
@@ -183,6 +208,7 @@ func (r *fleetRun) begin(ctx context.Context, subjects iter.Seq2[Subject, error]
 func (r *fleetRun) verify(ctx context.Context, subject Subject) Result {
 	result := Result{Subject: subject, At: r.verifier.now()}
 	plan, err := subject.Plan(ctx)
+	result.as(plan.Target)
 	switch {
 	case err != nil:
 		result.Err = err
@@ -198,7 +224,6 @@ func (r *fleetRun) verify(ctx context.Context, subject Subject) Result {
 		result.Report = report
 		return result
 	}
-	target.AskOnce = target.AskOnce || r.asked.Load() >= mostAsked
 	for range 2 {
 		result.At = r.verifier.now()
 		result.Report = r.verifier.Run(ctx, target)
@@ -206,9 +231,6 @@ func (r *fleetRun) verify(ctx context.Context, subject Subject) Result {
 		if result.Report.Diagnosis != TLSAddressBlocked || !r.gate.block(ctx, r.Fleet) {
 			break
 		}
-	}
-	if result.Report.Failed == CheckConnect {
-		r.asked.Add(1)
 	}
 	r.servers.saw(result.Report)
 	result.Closed = plan.Closes && result.Report.passed(CheckConnect)
@@ -370,6 +392,9 @@ func (r *fleetRun) trustFor(t Target) *trust {
 	r.trusts[key] = made
 	return made
 }
+
+// mayAsk reports whether one more question in MQTT 5 may be asked, and counts it.
+func (r *fleetRun) mayAsk() bool { return r.asked.Add(1) <= mostAsked }
 
 // enter waits for a place among those that are connecting; leave gives it up.
 func (r *fleetRun) enter(ctx context.Context) (leave func()) {

@@ -40,7 +40,7 @@ func Meaning(code byte) string {
 
 // Reason says what ThingsBoard means by a reason code of MQTT 5.
 func Reason(code ReasonCode) string {
-	known := map[ReasonCode]string{
+	known := map[ReasonCode]string{ //nolint:gosec // the names of reasons
 		ReasonSuccess: "success", ReasonBadClientID: "client identifier not valid", ReasonBadCredentials: "bad user name or password",
 		ReasonNotAuthorized: "not authorized", ReasonUnavailable: "server unavailable", ReasonTakenOver: "session taken over",
 		ReasonTooLarge: "packet too large", ReasonRateTooHigh: "message rate too high", ReasonQuotaExceeded: "quota exceeded",

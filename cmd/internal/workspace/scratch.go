@@ -72,3 +72,18 @@ func (s *Scratch) Drop() error {
 	}
 	return err
 }
+
+// Discard removes the file, and leaves one of the name that it would have got as
+// it is.
+func (s *Scratch) Discard() error {
+	root, err := s.ws.open()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	err = s.file.Close()
+	if removed := root.Remove(s.name); removed != nil && !errors.Is(removed, fs.ErrNotExist) {
+		err = errors.Join(err, s.ws.named(s.name, removed))
+	}
+	return err
+}
