@@ -65,6 +65,7 @@ type round struct {
 	begin  time.Time
 	total  int
 	source provision.Source
+	shared bool // with other machines
 	quiet  bool // devices are not told one by one, and no progress is shown
 	first  bool // of a watch
 

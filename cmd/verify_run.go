@@ -87,7 +87,7 @@ func (v *verification) many(ctx context.Context, r *round) (code int, err error)
 	if v.options.strict {
 		r.server(ctx)
 	}
-	r.total, r.source = devices.total, devices.source
+	r.total, r.source, r.shared = devices.total, devices.source, devices.shared
 	if r.failures, err = v.ws.Scratch(workspace.UnprovedFile); err != nil {
 		return 0, err
 	}
@@ -135,7 +135,7 @@ func (r *round) row(result verify.Result) {
 		r.kept = append(r.kept, verificationOf(result))
 	}
 	r.settled = append(r.settled, provision.Outcome{Seq: result.Subject.Seq, Failed: failed})
-	if len(r.settled) >= keepSize {
+	if r.shared || len(r.settled) >= keepSize { // machines that share wait for each other's devices
 		r.broken = errors.Join(r.broken, r.flush(r.v.command.Context()))
 	}
 	if r.broken == nil && !r.quiet {
