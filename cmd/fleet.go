@@ -117,6 +117,20 @@ func (f *fleet) open(ctx context.Context) (err error) {
 	return unfitInventory(err)
 }
 
+// openAlone opens the inventory for a change of credentials, which one machine
+// makes at a time.
+func (f *fleet) openAlone(ctx context.Context) error {
+	if err := f.open(ctx); err != nil || f.store == nil || f.options.dryRun {
+		return err
+	}
+	release, err := f.store.Exclusive(ctx)
+	if err != nil {
+		return err
+	}
+	f.closers = append(f.closers, release)
+	return nil
+}
+
 // close closes the inventory and lets go of the workspace.
 func (f *fleet) close() error {
 	defer f.unlock()

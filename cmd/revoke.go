@@ -77,7 +77,7 @@ func runRevoke(command *cobra.Command, a *app, options *revokeOptions, names []s
 		return err
 	}
 	defer func() { err = errors.Join(err, f.close()) }()
-	if err := f.open(ctx); err != nil {
+	if err := f.openAlone(ctx); err != nil {
 		return err
 	}
 	publish, err := options.publisher(ctx, f)

@@ -87,7 +87,7 @@ func runRotate(command *cobra.Command, a *app, options *rotateOptions, names []s
 		return err
 	}
 	defer func() { err = errors.Join(err, f.close()) }()
-	if err := f.open(ctx); err != nil {
+	if err := f.openAlone(ctx); err != nil {
 		return err
 	}
 	source, err := options.source(ctx, f, names)
