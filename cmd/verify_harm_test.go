@@ -208,3 +208,21 @@ func TestVerifyShared(t *testing.T) {
 		t.Errorf("%d devices were verified, want each of %d once", got, shared)
 	}
 }
+
+// When ThingsBoard cannot be asked whether a device is at work, nobody connects
+// as it, unless it may be taken over.
+func TestVerifyAsksFirst(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, 1, 1)
+	const nobody = "http://127.0.0.1:1"
+	if one := p.verify(1, "meter-000", "--url", nobody); one["diagnosis"] != "record-unknown" {
+		t.Errorf("one device: %v", one)
+	}
+	if all := p.verify(3, "--all", "--url", nobody); all["failed"] != 2.0 {
+		t.Errorf("all: %v", all)
+	}
+	if p.standing() != 1 {
+		t.Error("the device at work lost its session")
+	}
+	p.verify(0, "--all", "--take-over", "--url", nobody, "--call-timeout", "1s", "--payload", `{"a":1}`)
+}

@@ -269,6 +269,7 @@ func (v *verification) disproven(check verify.Check) *verify.Report {
 type activity struct {
 	active                            bool
 	seen, connectedAt, disconnectedAt time.Time // zero: never
+	sent                              time.Time // its latest telemetry, of one that is connected; zero: none
 }
 
 // connected reports whether the device has a session, which another connection
@@ -283,7 +284,11 @@ func (a activity) text(now time.Time) string {
 	case a.seen.IsZero():
 		return "ThingsBoard has never heard of it"
 	case a.connected():
-		return fmt.Sprintf("at work: connected for %s, heard of %s ago; its session was left alone", ago(now.Sub(a.connectedAt)), ago(now.Sub(a.seen)))
+		sent := "no telemetry yet"
+		if !a.sent.IsZero() {
+			sent = fmt.Sprintf("last telemetry %s ago", ago(now.Sub(a.sent)))
+		}
+		return fmt.Sprintf("at work: connected for %s, heard of %s ago, %s; its session was left alone", ago(now.Sub(a.connectedAt)), ago(now.Sub(a.seen)), sent)
 	default:
 		return fmt.Sprintf("ThingsBoard heard of it %s ago", ago(now.Sub(a.seen)))
 	}
@@ -313,7 +318,10 @@ func (v *verification) activity(ctx context.Context, name string) (activity, err
 	}
 	found := activity{seen: moment("lastActivityTime"), connectedAt: moment("lastConnectTime"), disconnectedAt: moment("lastDisconnectTime")}
 	_ = json.Unmarshal(got["active"], &found.active) // a device that was never heard of has none
-	return found, nil
+	if found.connected() {                           // and so is to be proved by it
+		found.sent, err = v.client.LastTelemetry(ctx, device.ID)
+	}
+	return found, err
 }
 
 // storedEvery is how often ThingsBoard is asked for what was published.

@@ -197,9 +197,13 @@ const serverKeyFix = "Install server/mqttserver.pem of the workspace again (key,
 	"'tbcert status' tells whether the files in the workspace belong together."
 
 func (r *run) silentHandshake() finding {
+	said := "nothing"
+	if r.heard.bytes > 0 {
+		said = "no more than " + plural(r.heard.bytes, "byte")
+	}
 	return finding{
 		id: TLSSilent, status: StatusFail,
-		detail: fmt.Sprintf("%s took the connection and sent nothing in %s", r.address(), r.verifier.timeout()),
+		detail: fmt.Sprintf("%s took the connection and sent %s in %s", r.address(), said, r.verifier.timeout()),
 		cause: "The port is open, and nobody on it answers to TLS: a load balancer or a container's port mapping with no ThingsBoard behind it, a ThingsBoard that hangs or is still starting, " +
 			"a firewall that swallows what follows the connect, or a service that waits for the client to speak another language.",
 		fix: fmt.Sprintf("On the server, try past everything between: 'openssl s_client -connect 127.0.0.1:%d'. If that answers, look at the load balancer's target; if not, at 'journalctl -u thingsboard' and restart it. "+

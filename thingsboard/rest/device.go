@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // A Device is a device as ThingsBoard has it.
@@ -207,6 +208,28 @@ func (c *Client) LatestTelemetry(ctx context.Context, deviceID, key string) (Rea
 		reading.Value = text
 	}
 	return reading, nil
+}
+
+// LastTelemetry is when a device sent its latest telemetry, of whatever key; the
+// zero time when there is none.
+func (c *Client) LastTelemetry(ctx context.Context, deviceID string) (time.Time, error) {
+	var got map[string][]struct {
+		TS int64 `json:"ts"`
+	}
+	path := "/api/plugins/telemetry/DEVICE/" + url.PathEscape(deviceID) + "/values/timeseries"
+	if err := c.do(ctx, call{method: http.MethodGet, path: path, answer: &got}); err != nil {
+		return time.Time{}, fmt.Errorf("reading the latest telemetry of device %s: %w", deviceID, err)
+	}
+	var last int64
+	for _, values := range got {
+		for _, value := range values {
+			last = max(last, value.TS)
+		}
+	}
+	if last == 0 {
+		return time.Time{}, nil
+	}
+	return time.UnixMilli(last), nil
 }
 
 // SystemInfo is what ThingsBoard says of itself.
