@@ -117,6 +117,9 @@ func (w *wave) load(ctx context.Context) error {
 		t.result.Directory, t.result.Registrar, t.result.ThingsBoardID = record.Directory, record.Registrar, record.ThingsBoardID
 		t.result.Action = ActionRotated
 		t.result.Out = w.Announcer == nil
+		if err := inReach(w.Changer, record); err != nil {
+			return err
+		}
 		return w.decide(ctx, t)
 	})
 	return nil
