@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -95,6 +96,7 @@ func runProvision(command *cobra.Command, a *app, options *provisionOptions, nam
 		return err
 	}
 	defer func() { err = errors.Join(err, devices.close()) }()
+	devices.fromFailed = isFile(options.from, f.ws.Path(workspace.FailedFile))
 	if err := options.share(ctx, f, registrar, devices); err != nil {
 		return err
 	}
@@ -145,6 +147,7 @@ type deviceSource struct {
 	provision.Source
 	certificates bool         // certificates will have to be made
 	shared       bool         // other machines take from it, too
+	fromFailed   bool         // it is the file of the rows that failed before
 	close        func() error // drops what the source keeps
 }
 
@@ -185,6 +188,16 @@ func (o *provisionOptions) source(ctx context.Context, f *fleet, registrar provi
 	}
 	list, err := provision.NewList(devices)
 	return &deviceSource{Source: list, close: nothing, certificates: credential.Kind == provision.CredentialX509}, invalid(err)
+}
+
+// isFile reports whether two paths are of one file.
+func isFile(path, other string) bool {
+	one, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	two, err := os.Stat(other)
+	return err == nil && os.SameFile(one, two)
 }
 
 // wish is the credential that the flags ask for.
