@@ -332,3 +332,18 @@ func (f *fleet) writeImport(ctx context.Context) error {
 	}})
 	return err
 }
+
+// renewImport writes that file after a run that changed so many devices offline.
+// It does so as well when none was changed and there is one: the run before may
+// have come as far as the record, and not to the file.
+func (f *fleet) renewImport(ctx context.Context, t *fleetTeller, summary provision.Summary, changed int) error {
+	if t.dryRun || f.store == nil || summary.Left == summary.Total {
+		return nil
+	}
+	there, err := f.ws.Exists(workspace.ImportFile)
+	if err != nil || (!there && changed == 0) {
+		return err
+	}
+	t.importFile = f.ws.Path(workspace.ImportFile)
+	return f.writeImport(context.WithoutCancel(ctx))
+}
