@@ -197,10 +197,14 @@ func (f *fleet) crlBefore(authority *certs.Authority) (*x509.RevocationList, err
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w; it may revoke what the inventory does not know: put it back, or delete it to begin a new one", f.ws.Path(workspace.DeviceCRL), err)
 	}
-	if authority.Certificate.CheckSignature(before.SignatureAlgorithm, before.RawTBSRevocationList, before.Signature) != nil {
+	if !signedBy(authority.Certificate, before) {
 		return nil, nil // another CA's, whose numbers and certificates are not ours
 	}
 	return before, nil
+}
+
+func signedBy(ca *x509.Certificate, crl *x509.RevocationList) bool {
+	return ca.CheckSignature(crl.SignatureAlgorithm, crl.RawTBSRevocationList, crl.Signature) == nil
 }
 
 // carryOver takes from the CRL before what the inventory does not know: that one

@@ -62,13 +62,7 @@ func (r *Rotation) Run(ctx context.Context, source Source, report func(Result)) 
 		wave := &wave{Rotation: r, renderer: renderer, turns: make([]turn, len(tasks))}
 		err = wave.run(ctx, tasks)
 		before := summary.Failed
-		for i := range wave.turns {
-			if wave.turns[i].left {
-				continue
-			}
-			summary.count(wave.turns[i].result.Action)
-			report(wave.turns[i].result)
-		}
+		wave.report(&summary, report)
 		failed := summary.Failed - before
 		if err != nil {
 			return summary, err

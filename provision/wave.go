@@ -62,6 +62,16 @@ func (w *wave) run(ctx context.Context, tasks []Task) error {
 	return nil
 }
 
+// report counts and reports the turns that the run came to.
+func (w *wave) report(summary *Summary, report func(Result)) {
+	for i := range w.turns {
+		if t := &w.turns[i]; !t.left {
+			summary.count(t.result.Action)
+			report(t.result)
+		}
+	}
+}
+
 // failAll fails what the wave did not come to an end with.
 func (w *wave) failAll(err error) {
 	for i := range w.turns {
