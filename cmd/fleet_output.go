@@ -76,11 +76,12 @@ type fleetTeller struct {
 	importFile, failedFile, crl string
 	rows, failed                int
 	broken                      error // of the output
+	fromFailed                  bool  // the input is the file of the rows that failed before
 }
 
 // provision runs the batch.
 func (f *fleet) provision(command *cobra.Command, batch *provision.Batch, devices *deviceSource) error {
-	t := &fleetTeller{fleet: f, command: command, dryRun: batch.DryRun, total: devices.Total()}
+	t := &fleetTeller{fleet: f, command: command, dryRun: batch.DryRun, total: devices.Total(), fromFailed: devices.fromFailed}
 	if !batch.DryRun {
 		scratch, err := f.ws.Scratch(workspace.FailedFile)
 		if err != nil {
@@ -112,7 +113,7 @@ func (f *fleet) provision(command *cobra.Command, batch *provision.Batch, device
 
 // finish tells the whole, and gives the command's outcome.
 func (t *fleetTeller) finish(summary provision.Summary, err error) error {
-	err = errors.Join(err, t.keepFailures(summary), t.endJob(summary, err))
+	err = errors.Join(err, t.keepFailures(summary, err), t.endJob(summary, err))
 	if err != nil && summary.Left == summary.Total && summary.Total > 0 {
 		return unfitInventory(err)
 	}
@@ -133,14 +134,21 @@ func (t *fleetTeller) finish(summary provision.Summary, err error) error {
 	return told(code)
 }
 
-// keepFailures makes a file of the rows that failed, or removes that of the run
-// before when none did.
-func (t *fleetTeller) keepFailures(summary provision.Summary) error {
+// keepFailures makes a file of the rows that failed, or removes that of an
+// earlier run once all devices are done. One that was this run's input stays as
+// long as there are rows in it that were not tried.
+func (t *fleetTeller) keepFailures(summary provision.Summary, err error) error {
 	switch {
 	case t.failures == nil:
 		return nil
-	case summary.Failed == 0:
+	case summary.Failed == 0 && summary.Left == 0 && err == nil:
 		return t.failures.Drop()
+	case summary.Failed == 0:
+		return t.failures.Discard()
+	case summary.Left > 0 && t.fromFailed:
+		t.failedFile = t.fleet.ws.Path(workspace.FailedFile)
+		t.fleet.app.ui.Warn("%s was left as it was: not all of its devices were tried.", t.failedFile)
+		return t.failures.Discard()
 	default:
 		t.failedFile = t.fleet.ws.Path(workspace.FailedFile)
 		return t.failures.Keep()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -95,6 +96,7 @@ func runProvision(command *cobra.Command, a *app, options *provisionOptions, nam
 		return err
 	}
 	defer func() { err = errors.Join(err, devices.close()) }()
+	devices.fromFailed = isFile(options.from, f.ws.Path(workspace.FailedFile))
 	if err := options.share(ctx, f, registrar, devices); err != nil {
 		return err
 	}
@@ -145,6 +147,7 @@ type deviceSource struct {
 	provision.Source
 	certificates bool         // certificates will have to be made
 	shared       bool         // other machines take from it, too
+	fromFailed   bool         // it is the file of the rows that failed before
 	close        func() error // drops what the source keeps
 }
 
@@ -185,6 +188,16 @@ func (o *provisionOptions) source(ctx context.Context, f *fleet, registrar provi
 	}
 	list, err := provision.NewList(devices)
 	return &deviceSource{Source: list, close: nothing, certificates: credential.Kind == provision.CredentialX509}, invalid(err)
+}
+
+// isFile reports whether two paths are of one file.
+func isFile(path, other string) bool {
+	one, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	two, err := os.Stat(other)
+	return err == nil && os.SameFile(one, two)
 }
 
 // wish is the credential that the flags ask for.
@@ -318,4 +331,19 @@ func (f *fleet) writeImport(ctx context.Context) error {
 		return provision.WriteImport(out, f.store.Shapes(ctx), f.store.Holdings(ctx))
 	}})
 	return err
+}
+
+// renewImport writes that file after a run that changed so many devices offline.
+// It does so as well when none was changed and there is one: the run before may
+// have come as far as the record, and not to the file.
+func (f *fleet) renewImport(ctx context.Context, t *fleetTeller, summary provision.Summary, changed int) error {
+	if t.dryRun || f.store == nil || summary.Left == summary.Total {
+		return nil
+	}
+	there, err := f.ws.Exists(workspace.ImportFile)
+	if err != nil || (!there && changed == 0) {
+		return err
+	}
+	t.importFile = f.ws.Path(workspace.ImportFile)
+	return f.writeImport(context.WithoutCancel(ctx))
 }

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -135,6 +136,9 @@ func (o *revokeOptions) publisher(ctx context.Context, f *fleet) (func(context.C
 	if err != nil {
 		return nil, err
 	}
+	if _, err := f.crlBefore(authority); err != nil {
+		return nil, err // before anything is changed
+	}
 	return func(ctx context.Context) error { return f.writeCRL(ctx, authority, o.crlDays) }, nil
 }
 
@@ -149,25 +153,75 @@ func (f *fleet) writeCRL(ctx context.Context, authority *certs.Authority, days i
 		return err
 	}
 	profile := certs.CRLProfile{Number: big.NewInt(number), Days: days}
+	known := make(map[string]bool) // serial numbers in the inventory
 	for entry, err := range f.store.Revoked(ctx) {
 		if err != nil {
 			return err
 		}
-		if entry.Issuer != authority.Certificate.Subject.String() || f.app.process.Now().After(entry.NotAfter.Add(crlKeeps)) {
+		if entry.Issuer != authority.Certificate.Subject.String() {
 			continue
 		}
 		serial, ok := new(big.Int).SetString(entry.Serial, 16)
 		if !ok {
 			return fmt.Errorf("the inventory has a revoked certificate of device %q with the serial %q, which is no number: the CRL would be without it", entry.Device, entry.Serial)
 		}
+		known[serial.String()] = true
+		if f.app.process.Now().After(entry.NotAfter.Add(crlKeeps)) {
+			continue
+		}
 		profile.Revoked = append(profile.Revoked, certs.RevokedCertificate{Serial: serial, Time: entry.Revoked, Reason: entry.Reason})
 	}
+	before, err := f.crlBefore(authority)
+	if err != nil {
+		return err
+	}
+	carryOver(&profile, before, known)
 	crl, err := authority.NewCRL(profile)
 	if err != nil {
 		return err
 	}
 	_, err = f.ws.Commit(workspace.File{Name: workspace.DeviceCRL, Data: certs.EncodeCRL(crl)})
 	return err
+}
+
+// crlBefore is the CRL of this CA that is there; nil is none.
+func (f *fleet) crlBefore(authority *certs.Authority) (*x509.RevocationList, error) {
+	data, err := f.ws.Read(workspace.DeviceCRL)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	before, err := certs.ParseCRL(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w; it may revoke what the inventory does not know: put it back, or delete it to begin a new one", f.ws.Path(workspace.DeviceCRL), err)
+	}
+	if !signedBy(authority.Certificate, before) {
+		return nil, nil // another CA's, whose numbers and certificates are not ours
+	}
+	return before, nil
+}
+
+func signedBy(ca *x509.Certificate, crl *x509.RevocationList) bool {
+	return ca.CheckSignature(crl.SignatureAlgorithm, crl.RawTBSRevocationList, crl.Signature) == nil
+}
+
+// carryOver takes from the CRL before what the inventory does not know: that one
+// may have been made from another inventory. Numbers go up, and nothing that was
+// revoked is let in again.
+func carryOver(profile *certs.CRLProfile, before *x509.RevocationList, known map[string]bool) {
+	if before == nil {
+		return
+	}
+	if before.Number != nil && before.Number.Cmp(profile.Number) >= 0 {
+		profile.Number = new(big.Int).Add(before.Number, big.NewInt(1))
+	}
+	for _, entry := range before.RevokedCertificateEntries {
+		if !known[entry.SerialNumber.String()] {
+			profile.Revoked = append(profile.Revoked, certs.RevokedCertificate{Serial: entry.SerialNumber, Time: entry.RevocationTime, Reason: entry.ReasonCode})
+		}
+	}
 }
 
 // confirmRevoke asks on a terminal.
@@ -187,9 +241,10 @@ func (f *fleet) revoke(command *cobra.Command, revocation *provision.Revocation,
 	if there, crlErr := f.ws.Exists(workspace.DeviceCRL); crlErr == nil && there {
 		t.crl = f.ws.Path(workspace.DeviceCRL)
 	}
-	if revocation.Changer.Kind() == provision.RegistrarOffline && !revocation.DryRun && summary.Revoked > 0 {
-		err = errors.Join(err, f.writeImport(context.WithoutCancel(command.Context())))
-		t.importFile = f.ws.Path(workspace.ImportFile)
+	if revocation.Changer.Kind() == provision.RegistrarOffline {
+		err = errors.Join(err, f.renewImport(command.Context(), t, summary, summary.Revoked))
+	}
+	if t.importFile != "" && summary.Revoked > 0 {
 		f.app.ui.Warn("ThingsBoard was not called (the registrar is offline): change or delete the devices there by hand, or run this with --url.")
 	}
 	t.next = func() string {

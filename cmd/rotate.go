@@ -336,9 +336,10 @@ func (f *fleet) rotate(command *cobra.Command, rotation *provision.Rotation, sou
 	t.progress = f.app.ui.Progress("devices", source.Total())
 	summary, err := rotation.Run(command.Context(), source, t.row)
 	t.progress.End()
-	if rotation.Changer.Kind() == provision.RegistrarOffline && !rotation.DryRun && summary.Rotated > 0 {
-		err = errors.Join(err, f.writeImport(context.WithoutCancel(command.Context())))
-		t.importFile = f.ws.Path(workspace.ImportFile)
+	if rotation.Changer.Kind() == provision.RegistrarOffline {
+		err = errors.Join(err, f.renewImport(command.Context(), t, summary, summary.Rotated))
+	}
+	if t.importFile != "" && summary.Rotated > 0 {
 		t.next = func() string {
 			return fmt.Sprintf("import %s into ThingsBoard again, which changes the devices there; then\ncopy each directory to its device.", t.importFile)
 		}

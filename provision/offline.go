@@ -7,6 +7,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -202,6 +203,18 @@ func attributeFields(r Record, columns []Attribute) []string {
 		}
 	}
 	return fields
+}
+
+// errOutOfReach: without a call nothing would be changed where the device is.
+var errOutOfReach = errors.New("it is registered in ThingsBoard, which is not called (the registrar is offline); nothing was changed: say --url with a login for ThingsBoard's REST API")
+
+// inReach refuses to change a device offline that is registered in ThingsBoard:
+// its record would say what is not so there.
+func inReach(changer Changer, record Record) error {
+	if changer.Kind() == RegistrarOffline && record.Registrar != RegistrarOffline {
+		return errOutOfReach
+	}
+	return nil
 }
 
 // Current is the credential on record: nobody else knows it.

@@ -101,8 +101,9 @@ const (
 	// StateRotating: its credential is being changed to Record.Next; which of
 	// the two it has is known to the registrar only.
 	StateRotating State = "rotating"
-	// StateProving: it has Record.Credential, which was not yet seen to work;
-	// Record.Next is the one that it had before, to go back to.
+	// StateProving: it has Record.Credential, which may not be in its bundle yet
+	// and was not seen to work; Record.Next is the one that it had before, to go
+	// back to, or zero when it was revoked.
 	StateProving State = "proving"
 	// StateRevoking: its credential is being taken away.
 	StateRevoking State = "revoking"

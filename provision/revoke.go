@@ -109,6 +109,10 @@ func (r *Revocation) load(ctx context.Context, tasks []Task) ([]*revoked, error)
 		if record.State == StateRevoked {
 			it.result.Action = ActionUnchanged
 			it.result.Note = "it was revoked on " + record.Updated.Format(time.DateOnly)
+			continue
+		}
+		if err := inReach(r.Changer, record); err != nil {
+			it.fail(fmt.Errorf("device %s: %w", quote(record.Name), err))
 		}
 	}
 	return group, nil

@@ -14,8 +14,9 @@ import (
 // credential on record that lets it in: the new one is recorded beside the old
 // one, the device is told of it if there is an Announcer, ThingsBoard is told,
 // that is recorded, the bundle is written, and with Prove the device's access is
-// proved; if it is refused, all goes back to the old one. A run that ends
-// anywhere is finished by the next one.
+// proved; if it is refused, all goes back to the old one. Only then is the old one
+// forgotten. A run that ends anywhere is finished by the next one, which asks
+// ThingsBoard what each device has.
 type Rotation struct {
 	Onboarder
 	Changer Changer
@@ -61,10 +62,7 @@ func (r *Rotation) Run(ctx context.Context, source Source, report func(Result)) 
 		wave := &wave{Rotation: r, renderer: renderer, turns: make([]turn, len(tasks))}
 		err = wave.run(ctx, tasks)
 		before := summary.Failed
-		for i := range wave.turns {
-			summary.count(wave.turns[i].result.Action)
-			report(wave.turns[i].result)
-		}
+		wave.report(&summary, report)
 		failed := summary.Failed - before
 		if err != nil {
 			return summary, err

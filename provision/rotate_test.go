@@ -317,10 +317,15 @@ func (c certificateRecord) RevokeCertificates(_ context.Context, devices []strin
 	return c.step("certificates", func() {})
 }
 
-func revoked(t *testing.T, w *world, name string) (got provision.Result) {
+func revoked(t *testing.T, w *world, name string) provision.Result {
+	t.Helper()
+	return revokedBy(t, w, w.rotation().Changer, name)
+}
+
+func revokedBy(t *testing.T, w *world, by provision.Changer, name string) (got provision.Result) {
 	t.Helper()
 	revocation := &provision.Revocation{
-		Onboarder: w.rotation().Onboarder, Changer: w.rotation().Changer, Certs: certificateRecord{w}, Jobs: 1,
+		Onboarder: w.rotation().Onboarder, Changer: by, Certs: certificateRecord{w}, Jobs: 1,
 		Publish: func(context.Context) error { return w.step("publish", func() {}) },
 	}
 	_, _ = revocation.Run(t.Context(), list(named(name)), func(r provision.Result) { got = r })
@@ -338,4 +343,27 @@ func (w *world) checkRevoked(t *testing.T) {
 	if w.token("b") == "" || w.records["b"].State != provision.StateRegistered {
 		t.Errorf("b was touched: %+v", w.records["b"])
 	}
+}
+
+// A device that is registered in ThingsBoard is not changed on record alone.
+func TestRotateAndRevokeOfflineRefuse(t *testing.T) {
+	t.Parallel()
+	w := fleetWorld(t, "a", "b")
+	before, record := w.tokens(), fmt.Sprintf("%+v", w.records)
+	rotation := w.rotation()
+	rotation.Changer = provision.Offline{}
+	results, summary, err := rotated(t, rotation, "a")
+	if err != nil || summary.Failed != 1 || !strings.Contains(fmt.Sprint(results["a"].Err), "--url") {
+		t.Errorf("rotate: %+v, %v, %v", summary, results["a"].Err, err)
+	}
+	result := revokedBy(t, w, provision.Offline{}, "a")
+	if result.Action != provision.ActionFailed || !strings.Contains(fmt.Sprint(result.Err), "--url") {
+		t.Errorf("revoke: %+v", result)
+	}
+	if after := fmt.Sprintf("%+v", w.records); after != record || w.token("a") != before["a"]+"\n" {
+		t.Errorf("something was changed: %s", after)
+	}
+	// With the address it is done.
+	_ = revoked(t, w, "a")
+	w.checkRevoked(t)
 }

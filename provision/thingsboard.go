@@ -63,6 +63,9 @@ type ThingsBoard struct {
 	// Chain, when it is set, registers devices with certificates by their CA: one
 	// profile is made, and no call is made for a device.
 	Chain *ChainProfile
+	// Wait waits before a creation is sent again; nil waits by the clock. It gives
+	// ctx's error when ctx ends first.
+	Wait func(ctx context.Context, pause time.Duration) error
 
 	mu        sync.Mutex
 	customers map[string]string // ids by title
@@ -254,6 +257,27 @@ func (t *ThingsBoard) create(ctx context.Context, order Order) (device rest.Devi
 		case !rest.Uncertain(err) || tries == createTries:
 			return rest.Device{}, made, err
 		}
+		if waitErr := t.wait(ctx, createPause<<(tries-1)); waitErr != nil {
+			return rest.Device{}, made, errors.Join(err, waitErr)
+		}
+	}
+}
+
+// createPause is the pause before the second try; each one after is twice as
+// long.
+const createPause = 100 * time.Millisecond
+
+func (t *ThingsBoard) wait(ctx context.Context, pause time.Duration) error {
+	if t.Wait != nil {
+		return t.Wait(ctx, pause)
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -176,7 +177,7 @@ func TestThingsBoardRegisterFails(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			got, err := (&provision.ThingsBoard{Client: test.api}).Register(t.Context(), test.order)
+			got, err := (&provision.ThingsBoard{Client: test.api, Wait: noWait}).Register(t.Context(), test.order)
 			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), `device "meter-1"`) || test.is != nil && !errors.Is(err, test.is) {
 				t.Errorf("the error is %v, want one with %q", err, test.want)
 			}
@@ -195,6 +196,30 @@ func TestThingsBoardRegisterFails(t *testing.T) {
 				t.Errorf("calls %q, want %q", calls, test.calls)
 			}
 		})
+	}
+}
+
+func noWait(context.Context, time.Duration) error { return nil }
+
+// Between creations that are lost there is a pause, longer each time; one that is
+// interrupted is the last.
+func TestThingsBoardPausesBetweenCreations(t *testing.T) {
+	t.Parallel()
+	var pauses []time.Duration
+	interrupted := errors.New("interrupted")
+	client := &api{create: errReset}
+	board := &provision.ThingsBoard{Client: client, Wait: func(_ context.Context, pause time.Duration) error {
+		if pauses = append(pauses, pause); len(pauses) == 3 {
+			return interrupted
+		}
+		return nil
+	}}
+	_, err := board.Register(t.Context(), order("", false))
+	if !errors.Is(err, interrupted) || !errors.Is(err, errReset) || fmt.Sprint(pauses) != "[100ms 200ms 400ms]" {
+		t.Errorf("pauses %v, error %v", pauses, err)
+	}
+	if calls := strings.Join(client.calls, " "); calls != "create find create find create find" {
+		t.Errorf("calls %q", calls)
 	}
 }
 

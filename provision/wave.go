@@ -14,9 +14,14 @@ type turn struct {
 	record Record
 	old    Credential // it had before; zero when it is not known
 	next   Credential // it shall have
-	done   bool       // ThingsBoard was told
-	told   bool       // the device was told
 	result Result
+
+	resumed  bool // an earlier run has begun it
+	rendered bool // its bundle may have the new credential
+	told     bool // the device was told
+	done     bool // ThingsBoard has the new credential
+	keeps    bool // it failed, and it is certain that the device has what it had
+	left     bool // the run ended before its turn
 }
 
 func (t *turn) fail(err error) {
@@ -32,8 +37,8 @@ type wave struct {
 	turns    []turn
 }
 
-// run takes the wave through all steps. What is begun is carried through though
-// ctx ends. Its error is that of the inventory or the shelf.
+// run takes the wave through all steps. Once ctx ends nothing more is begun; what
+// was begun is carried through. Its error is that of the inventory or the shelf.
 func (w *wave) run(ctx context.Context, tasks []Task) error {
 	for i, task := range tasks {
 		w.turns[i].Task = task
@@ -46,16 +51,25 @@ func (w *wave) run(ctx context.Context, tasks []Task) error {
 	if w.DryRun {
 		return nil
 	}
-	lasting := context.WithoutCancel(ctx)
 	for _, step := range []func(context.Context) error{
-		w.recordBoth, w.announce, w.change, w.recordChange, w.render, w.prove, w.finish,
+		w.resume, w.recordBoth, w.announce, w.change, w.recordChange, w.render, w.prove, w.finish,
 	} {
-		if err := step(lasting); err != nil {
+		if err := step(ctx); err != nil {
 			w.failAll(err)
 			return err
 		}
 	}
 	return nil
+}
+
+// report counts and reports the turns that the run came to.
+func (w *wave) report(summary *Summary, report func(Result)) {
+	for i := range w.turns {
+		if t := &w.turns[i]; !t.left {
+			summary.count(t.result.Action)
+			report(t.result)
+		}
+	}
 }
 
 // failAll fails what the wave did not come to an end with.
@@ -81,21 +95,38 @@ func (w *wave) open() []*turn {
 // each does something for all turns that did not fail, several at once. An error
 // fails the turn.
 func (w *wave) each(do func(t *turn) error) {
+	w.eachOf(w.open(), func(t *turn) {
+		if err := do(t); err != nil {
+			t.fail(fmt.Errorf("device %s: %w", quote(t.Device.Name), err))
+		}
+	})
+}
+
+// eachOf does something for some turns, several at once.
+func (w *wave) eachOf(turns []*turn, do func(t *turn)) {
 	jobs := w.Jobs
 	if jobs < 1 {
 		jobs = DefaultJobs
 	}
 	var group errgroup.Group
 	group.SetLimit(jobs)
-	for _, t := range w.open() {
+	for _, t := range turns {
 		group.Go(func() error {
-			if err := do(t); err != nil {
-				t.fail(fmt.Errorf("device %s: %w", quote(t.Device.Name), err))
-			}
+			do(t)
 			return nil
 		})
 	}
 	_ = group.Wait() // no function gives an error
+}
+
+// skip gives up a turn when the run has ended. One of an earlier run stays as it
+// is: its device may have been told.
+func (t *turn) skip(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	t.left, t.keeps = true, !t.resumed
+	return context.Cause(ctx)
 }
 
 // load reads the records and decides what each device is to have.
@@ -117,6 +148,9 @@ func (w *wave) load(ctx context.Context) error {
 		t.result.Directory, t.result.Registrar, t.result.ThingsBoardID = record.Directory, record.Registrar, record.ThingsBoardID
 		t.result.Action = ActionRotated
 		t.result.Out = w.Announcer == nil
+		if err := inReach(w.Changer, record); err != nil {
+			return err
+		}
 		return w.decide(ctx, t)
 	})
 	return nil
@@ -129,12 +163,11 @@ func (w *wave) decide(ctx context.Context, t *turn) (err error) {
 	case StateRevoking:
 		return &StateError{Device: t.Device.Name, State: t.record.State, Since: t.record.Updated}
 	case StateProving:
-		t.old, t.next, t.done = t.record.Next, t.record.Credential, true
-		t.result.Credential = t.next.Kind
+		t.rendered = true
+		t.takeUp(t.record.Next, t.record.Credential)
 		return nil
 	case StateRotating:
-		t.old, t.next = t.record.Credential, t.record.Next
-		t.result.Credential = t.next.Kind
+		t.takeUp(t.record.Credential, t.record.Next)
 		return nil
 	case StatePending, StateRefused, StateRegistered, StateRevoked:
 	}
@@ -155,6 +188,16 @@ func (w *wave) decide(ctx context.Context, t *turn) (err error) {
 	return err
 }
 
+// takeUp goes on with the credentials of an earlier run. A bare kind as the old
+// one says that the device was revoked.
+func (t *turn) takeUp(old, next Credential) {
+	t.resumed, t.next = true, next
+	if old.Made() {
+		t.old = old
+	}
+	t.result.Credential = next.Kind
+}
+
 // oldCredential is what the device has now, so that there is a way back.
 func (w *wave) oldCredential(ctx context.Context, record Record) (Credential, error) {
 	if record.Credential.Made() && record.State == StateRegistered {
@@ -166,23 +209,32 @@ func (w *wave) oldCredential(ctx context.Context, record Record) (Credential, er
 // recordBoth records the new credential beside the old one.
 func (w *wave) recordBoth(ctx context.Context) error {
 	return w.save(ctx, func(t *turn) bool {
-		if t.done || t.record.State == StateRotating {
+		if t.resumed {
 			return false
 		}
-		t.record.State, t.record.Credential, t.record.Next = StateRotating, t.old, t.next
-		if t.old.IsZero() { // it was revoked
-			t.record.Credential = Credential{Kind: t.next.Kind}
-		}
+		t.begin()
 		return true
 	})
 }
 
+// begin puts both credentials into the record.
+func (t *turn) begin() {
+	t.record.State, t.record.Credential, t.record.Next = StateRotating, t.old, t.next
+	if t.old.IsZero() { // it was revoked
+		t.record.Credential = Credential{Kind: t.next.Kind}
+	}
+}
+
 // save records those turns that need it.
 func (w *wave) save(ctx context.Context, change func(t *turn) bool) error {
+	return w.saveOf(ctx, w.open(), change)
+}
+
+func (w *wave) saveOf(ctx context.Context, turns []*turn, change func(t *turn) bool) error {
 	var saved []*turn
 	var records []Record
 	now := w.now()
-	for _, t := range w.open() {
+	for _, t := range turns {
 		if change(t) {
 			t.record.Updated = now
 			saved, records = append(saved, t), append(records, t.record)
@@ -191,7 +243,7 @@ func (w *wave) save(ctx context.Context, change func(t *turn) bool) error {
 	if len(records) == 0 {
 		return nil
 	}
-	if err := w.Inventory.Save(ctx, records); err != nil {
+	if err := w.Inventory.Save(context.WithoutCancel(ctx), records); err != nil {
 		return fmt.Errorf("record the change: %w", err)
 	}
 	for i, t := range saved {

@@ -7,94 +7,148 @@ import (
 	"io/fs"
 )
 
+// resume asks what the devices have that an earlier run has begun with. One that
+// has its new credential needs no change. One that was to be proved and has its
+// old one again was given that back, as the new one did not work: it keeps it.
+func (w *wave) resume(ctx context.Context) error {
+	w.each(func(t *turn) error {
+		if !t.resumed {
+			return nil
+		}
+		if err := t.skip(ctx); err != nil {
+			return err
+		}
+		has, err := w.Changer.Current(ctx, t.record)
+		switch {
+		case errors.Is(err, ErrGone):
+			return t.gone()
+		case err != nil:
+			return fmt.Errorf("whether it has its new credential is not known; both are on record, run this again: %w", err)
+		case has.fits(t.next.public()):
+			t.done = true
+		case t.record.State == StateProving && t.old.Made() && has.fits(t.old.public()):
+			t.keeps = true
+			return errors.New("its new credential was not seen to work in a run before, and it has its old one again; run this again to give it another")
+		default:
+			t.begin()
+		}
+		return nil
+	})
+	return w.goBack(ctx)
+}
+
+// gone is the error of a turn whose device is not in ThingsBoard.
+func (t *turn) gone() error {
+	t.keeps = true
+	return fmt.Errorf("%w, and its record was left as it was: tbcert provision --repair makes it there again", ErrGone)
+}
+
 // announce tells the devices. One that does not answer keeps what it has.
 func (w *wave) announce(ctx context.Context) error {
 	if w.Announcer == nil {
 		return nil
 	}
-	var silent []*turn
 	w.each(func(t *turn) error {
 		if t.done {
 			return nil
 		}
-		if err := w.Announcer.Announce(ctx, t.record, t.next); err != nil {
+		if err := t.skip(ctx); err != nil {
+			return err
+		}
+		t.keeps = true
+		if err := w.Announcer.Announce(context.WithoutCancel(ctx), t.record, t.next); err != nil {
 			return fmt.Errorf("it did not take the announcement, and keeps the credential that it has: %w", err)
 		}
-		t.told = true
+		t.told, t.keeps = true, false
 		return nil
 	})
-	for i := range w.turns {
-		if t := &w.turns[i]; t.failed() && t.record.State == StateRotating && !t.next.IsZero() {
-			silent = append(silent, t)
-		}
-	}
-	return w.goBack(ctx, silent)
+	return w.goBack(ctx)
 }
 
-// goBack records that devices kept the credential that they had.
-func (w *wave) goBack(ctx context.Context, turns []*turn) error {
-	if len(turns) == 0 {
-		return nil
+// goBack records that devices kept the credential that they had, once their
+// bundles have that, too.
+func (w *wave) goBack(ctx context.Context) error {
+	var back, rendered []*turn
+	for i := range w.turns {
+		t := &w.turns[i]
+		if !t.failed() || !t.keeps || (t.record.State != StateRotating && t.record.State != StateProving) {
+			continue
+		}
+		back = append(back, t)
+		if t.rendered {
+			rendered = append(rendered, t)
+		}
 	}
-	records := make([]Record, len(turns))
-	for i, t := range turns {
+	w.unannounce(ctx, back)
+	if err := w.write(ctx, rendered, func(t *turn) Credential { return t.old }); err != nil {
+		return err
+	}
+	return w.saveOf(ctx, back, func(t *turn) bool {
 		t.record.State, t.record.Credential, t.record.Next = StateRegistered, kept(t.record.Registrar, t.old), Credential{}
 		if t.old.IsZero() {
 			t.record.State, t.record.Credential = StateRevoked, Credential{Kind: t.next.Kind}
 		}
-		t.record.Updated = w.now()
-		records[i] = t.record
+		return true
+	})
+}
+
+// unannounce ends the announcements to devices that were told, or may have been
+// by an earlier run.
+func (w *wave) unannounce(ctx context.Context, turns []*turn) {
+	if w.Announcer == nil {
+		return
 	}
-	if err := w.Inventory.Save(ctx, records); err != nil {
-		return fmt.Errorf("record that nothing was changed: %w", err)
-	}
-	for i, t := range turns {
-		t.record.Version = records[i].Version
-	}
-	return nil
+	w.eachOf(turns, func(t *turn) {
+		if !t.told && !t.resumed {
+			return
+		}
+		err := w.Announcer.Announced(context.WithoutCancel(ctx), t.record)
+		if err != nil && !errors.Is(err, ErrGone) {
+			t.result.Note = "its announcement could not be taken back: " + err.Error()
+		}
+	})
 }
 
 // change tells ThingsBoard. Where it is not known what came of it, both stay on
 // record.
 func (w *wave) change(ctx context.Context) error {
-	var back []*turn
 	w.each(func(t *turn) error {
 		if t.done {
 			return nil
 		}
-		err := w.Changer.Change(ctx, t.record, t.next)
+		if !t.told { // one that was told counts on it
+			if err := t.skip(ctx); err != nil {
+				return err
+			}
+		}
+		err := w.Changer.Change(context.WithoutCancel(ctx), t.record, t.next)
 		if err == nil {
 			t.done = true
 			return nil
 		}
-		has, lookErr := w.Changer.Current(ctx, t.record)
-		switch {
-		case lookErr != nil:
-			return fmt.Errorf("whether it has its new credential is not known; both are on record, run this again: %w", errors.Join(err, lookErr))
-		case has.fits(t.next.public()):
-			t.done = true
-			return nil
-		default:
-			return err
-		}
+		return w.look(ctx, t, err)
 	})
-	for i := range w.turns {
-		if t := &w.turns[i]; t.failed() && !t.done && t.record.State == StateRotating {
-			back = append(back, t)
-		}
-	}
-	return w.goBack(ctx, w.known(ctx, back))
+	return w.goBack(ctx)
 }
 
-// known keeps those turns of which it is certain that they have what they had.
-func (w *wave) known(ctx context.Context, turns []*turn) []*turn {
-	var certain []*turn
-	for _, t := range turns {
-		if has, err := w.Changer.Current(ctx, t.record); err == nil && !has.fits(t.next.public()) {
-			certain = append(certain, t)
-		}
+// look asks what came of a change that failed.
+func (w *wave) look(ctx context.Context, t *turn, err error) error {
+	if errors.Is(err, ErrGone) {
+		return t.gone()
 	}
-	return certain
+	has, lookErr := w.Changer.Current(ctx, t.record)
+	switch {
+	case errors.Is(lookErr, ErrGone):
+		return t.gone()
+	case lookErr != nil:
+		return fmt.Errorf("whether it has its new credential is not known; both are on record, run this again: %w", errors.Join(err, lookErr))
+	case has.fits(t.next.public()):
+		t.done = true
+		return nil
+	default:
+		t.keeps = true
+		return err
+	}
 }
 
 // public is what ThingsBoard knows of a credential: all but a private key and
@@ -104,7 +158,8 @@ func (c Credential) public() Credential {
 	return c
 }
 
-// recordChange records that the devices have their new credential.
+// recordChange records that the devices have their new credential. The old one
+// stays beside it until the bundle is written and nothing has to go back.
 func (w *wave) recordChange(ctx context.Context) error {
 	return w.save(ctx, func(t *turn) bool {
 		if t.record.State == StateProving {
@@ -112,10 +167,6 @@ func (w *wave) recordChange(ctx context.Context) error {
 		}
 		t.record.Registrar = w.Changer.Kind()
 		t.record.Replaced = w.now()
-		if w.Prove == nil || t.old.IsZero() {
-			t.record.State, t.record.Credential, t.record.Next = StateRegistered, kept(t.record.Registrar, t.next), Credential{}
-			return true
-		}
 		t.record.State, t.record.Credential, t.record.Next = StateProving, t.next, t.old
 		return true
 	})
@@ -123,13 +174,18 @@ func (w *wave) recordChange(ctx context.Context) error {
 
 // render writes the bundles of the new credentials.
 func (w *wave) render(ctx context.Context) error {
-	return w.write(ctx, w.open(), func(t *turn) Credential { return t.next })
+	turns := w.open()
+	for _, t := range turns {
+		t.rendered = true
+	}
+	return w.write(ctx, turns, func(t *turn) Credential { return t.next })
 }
 
 func (w *wave) write(ctx context.Context, turns []*turn, credential func(*turn) Credential) error {
+	ctx = context.WithoutCancel(ctx)
 	var bundles []Bundle
 	for _, t := range turns {
-		bundle, err := w.renderer.bundle(t.Device.Name, t.record.Directory, credential(t))
+		bundle, err := w.bundle(t, credential(t))
 		if err != nil {
 			return err
 		}
@@ -140,7 +196,7 @@ func (w *wave) write(ctx context.Context, turns []*turn, credential func(*turn) 
 		if owner := deviceOf(shelved); owner != "" && owner != t.Device.Name {
 			return &DirectoryError{Device: t.Device.Name, Directory: t.record.Directory, Owner: owner}
 		}
-		if !sameFiles(bundle, shelved) {
+		if len(bundle.Files) == 0 || !sameFiles(bundle, shelved) {
 			bundles = append(bundles, bundle)
 		}
 	}
@@ -153,51 +209,45 @@ func (w *wave) write(ctx context.Context, turns []*turn, credential func(*turn) 
 	return nil
 }
 
+// bundle is what a device gets with a credential; with none, that of a revoked
+// device.
+func (w *wave) bundle(t *turn, credential Credential) (Bundle, error) {
+	if credential.IsZero() {
+		return Bundle{Device: t.Device.Name, Directory: t.record.Directory, Remove: BundleFiles()}, nil
+	}
+	return w.renderer.bundle(t.Device.Name, t.record.Directory, credential)
+}
+
 // prove connects as each device. One that is refused gets back what it had.
 func (w *wave) prove(ctx context.Context) error {
 	if w.Prove == nil {
 		return nil
 	}
-	var back []*turn
+	lasting := context.WithoutCancel(ctx)
 	w.each(func(t *turn) error {
-		err := w.Prove(ctx, t.Device.Name, t.next)
+		err := w.Prove(lasting, t.Device.Name, t.next)
 		if err == nil {
 			return nil
 		}
 		if t.old.IsZero() {
-			return fmt.Errorf("its new credential was not seen to work: %w", err)
+			return fmt.Errorf("its new credential was not seen to work; it is on record, run this again: %w", err)
 		}
-		if undo := w.Changer.Change(ctx, t.record, t.old); undo != nil {
+		if undo := w.Changer.Change(lasting, t.record, t.old); undo != nil {
 			return fmt.Errorf("its new credential was not seen to work (%w), and the old one could not be put back; both are on record, run this again: %w", err, undo)
 		}
-		t.done = false
+		t.done, t.keeps = false, true
 		return fmt.Errorf("its new credential was not seen to work, and it has its old one again: %w", err)
 	})
-	for i := range w.turns {
-		if t := &w.turns[i]; t.failed() && t.record.State == StateProving && !t.done {
-			back = append(back, t)
-		}
-	}
-	if err := w.goBack(ctx, back); err != nil {
-		return err
-	}
-	return w.write(ctx, back, func(t *turn) Credential { return t.old })
+	return w.goBack(ctx)
 }
 
-// finish forgets the old credentials, and ends the announcements.
+// finish ends the announcements, and forgets the old credentials.
 func (w *wave) finish(ctx context.Context) error {
-	if w.Announcer != nil {
-		w.each(func(t *turn) error {
-			if err := w.Announcer.Announced(ctx, t.record); err != nil {
-				t.result.Note = "its announcement could not be taken back: " + err.Error()
-			}
-			return nil
-		})
+	for _, t := range w.open() {
+		t.told = true // or it was by another run
 	}
+	w.unannounce(ctx, w.open())
 	return w.save(ctx, func(t *turn) bool {
-		if t.record.State != StateProving {
-			return false
-		}
 		t.record.State, t.record.Credential, t.record.Next = StateRegistered, kept(t.record.Registrar, t.next), Credential{}
 		return true
 	})

@@ -26,6 +26,9 @@ type world struct {
 	failAt  int  // the call that fails, from 1; 0 is none
 	applied bool // it fails after it took effect
 
+	failCall string // the call that fails, by its name
+	failNth  int    // how often it is still made until it does, itself included
+
 	records map[string]provision.Record
 	bundles map[string]map[string]provision.File
 	board   map[string]provision.Registration
@@ -49,6 +52,10 @@ func (w *world) step(call string, effect func()) error {
 	defer w.mu.Unlock()
 	w.calls = append(w.calls, call)
 	fails := len(w.calls) == w.failAt
+	if call == w.failCall {
+		w.failNth--
+		fails = fails || w.failNth == 0
+	}
 	if !fails || w.applied {
 		effect()
 	}
