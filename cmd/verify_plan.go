@@ -107,8 +107,7 @@ func (v *verification) begin(names []string) error {
 	if v.base, err = o.target(v.app, v.site); err != nil {
 		return err
 	}
-	credential := o.token != "" || o.tokenFile != "" || o.username != "" || v.base.ClientCertificate != nil
-	if err := errors.Join(o.devices.check(names, credential), o.results.check(v.app, len(names) > 0 || o.devices.all || o.devices.from != "" || o.devices.canary != "")); err != nil {
+	if err := v.check(names); err != nil {
 		return err
 	}
 	if v.client, err = v.restClient(); err != nil {
@@ -127,6 +126,14 @@ func (v *verification) begin(names []string) error {
 		_, err = v.target(v.names[0])
 	}
 	return err
+}
+
+// check refuses what makes no sense together.
+func (v *verification) check(names []string) error {
+	o := v.options
+	credential := o.token != "" || o.tokenFile != "" || o.username != "" || v.base.ClientCertificate != nil
+	devices := len(names) > 0 || o.devices.all || o.devices.from != "" || o.devices.canary != ""
+	return errors.Join(o.devices.check(names, credential), o.results.check(v.app, devices))
 }
 
 // choose finds out which devices are meant.
@@ -209,15 +216,15 @@ func (v *verification) target(name string) (verify.Target, error) {
 	return target, err
 }
 
-// plan says how a device is to be proved.
-func (v *verification) plan(ctx context.Context, name string) (verify.Plan, error) {
+// plan says how a device is to be proved. What goes wrong is its proof.
+func (v *verification) plan(ctx context.Context, name string) verify.Plan {
 	target, err := v.target(name)
 	if err != nil {
 		return verify.Plan{Proof: v.disproven(verify.Check{
 			ID: verify.CheckBundle, Diagnosis: verify.BundleUnusable, Detail: err.Error(),
 			Cause: "The device's bundle here is not whole, so nobody can connect as it by its files.",
 			Fix:   "'tbcert provision --repair " + name + "' writes the bundle again; 'tbcert status' lists what is wrong.",
-		}), How: verify.HowBundle}, nil
+		}), How: verify.HowBundle}
 	}
 	plan := verify.Plan{Target: target, How: verify.HowConnected}
 	other := v.options.devices.canary != "" && name != v.options.devices.canary
@@ -225,19 +232,19 @@ func (v *verification) plan(ctx context.Context, name string) (verify.Plan, erro
 		if other {
 			plan.Proof, plan.How = proven(target, verify.CheckBundle, "its bundle is whole; not connected, because --canary connects as one device alone"), verify.HowBundle
 		}
-		return plan, nil
+		return plan
 	}
 	activity, err := v.activity(ctx, name)
 	switch {
 	case err != nil && v.options.devices.takeOver:
-		return plan, nil // it may have been at work, and was to be taken over
+		return plan // it may have been at work, and was to be taken over
 	case err != nil:
 		plan.How, plan.Proof = verify.HowRecord, v.disproven(verify.Check{
 			ID: verify.CheckRecord, Diagnosis: verify.RecordUnknown, Detail: err.Error(),
 			Cause: "ThingsBoard cannot be asked whether the device is at work, so nobody connected as it: its session would have been closed.",
 			Fix:   "See that --url and the login are right and that ThingsBoard answers there. --take-over connects although it may be at work; without --url nothing is asked.",
 		})
-		return plan, nil
+		return plan
 	case v.options.devices.takeOver || name == v.options.devices.canary:
 		plan.Closes = activity.connected()
 	case activity.connected():
@@ -245,7 +252,7 @@ func (v *verification) plan(ctx context.Context, name string) (verify.Plan, erro
 	case other:
 		plan.Proof, plan.How = proven(target, verify.CheckBundle, activity.text(v.app.process.Now())+"; its bundle is whole; not connected, because --canary connects as one device alone"), verify.HowBundle
 	}
-	return plan, nil
+	return plan
 }
 
 // proven is the report of a device that is proved without a connection.
@@ -467,7 +474,7 @@ func (s *subjects) each(ctx context.Context, v *verification) iter.Seq2[verify.S
 			}
 			for _, task := range tasks {
 				name := task.Device.Name
-				subject := verify.Subject{Seq: task.Seq, Device: name, Plan: func(ctx context.Context) (verify.Plan, error) { return v.plan(ctx, name) }}
+				subject := verify.Subject{Seq: task.Seq, Device: name, Plan: func(ctx context.Context) (verify.Plan, error) { return v.plan(ctx, name), nil }}
 				if !yield(subject, nil) {
 					return
 				}

@@ -57,7 +57,7 @@ func (v *verification) one(ctx context.Context) verify.Result {
 		result.Report = v.verifier.Run(ctx, target)
 	default:
 		result.Subject.Device = v.names[0]
-		plan, _ := v.plan(ctx, v.names[0]) // what went wrong is its proof
+		plan := v.plan(ctx, v.names[0])
 		target = plan.Target
 		if plan.Proof != nil {
 			result.How, result.Report = plan.How, *plan.Proof
@@ -103,18 +103,10 @@ func (v *verification) many(ctx context.Context, r *round) (code int, err error)
 	if devices.shared && err == nil {
 		r.elsewhere = r.total - r.done() // the source says that none is left
 	}
-	switch {
-	case ctx.Err() != nil:
-		return exitInterrupted, nil
-	case err != nil:
+	if err != nil && ctx.Err() == nil {
 		return 0, err
-	case len(r.causes) > 0:
-		return exitPartly, nil
-	case r.strict != nil && !r.strict.Report.OK:
-		return exitFailed, nil
-	default:
-		return exitOK, nil
 	}
+	return r.summary().ExitCode, nil
 }
 
 // keepSize is how many results are recorded together.

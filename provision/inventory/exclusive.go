@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// ErrBusy: another machine is changing credentials.
+// ErrBusy is the error while another machine is changing credentials.
 var ErrBusy = errors.New("another machine is changing credentials with this inventory")
 
 // changing is the key of the lock that machines that change credentials hold
