@@ -271,6 +271,7 @@ func (r *round) writePage() error {
 	if r.page == nil {
 		return nil
 	}
+	r.page.End(r.v.app.process.Now().Sub(r.begin))
 	return writeAside(r.v.options.results.report, func(out io.Writer) error {
 		_, err := r.page.WriteTo(out)
 		return err

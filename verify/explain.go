@@ -91,8 +91,8 @@ func speaksTLS(err error) bool {
 // otherLanguage finds out what a port speaks that closed at the first TLS
 // message, or did not answer it.
 func (r *run) otherLanguage(ctx context.Context, found finding) finding {
-	if r.heard == nil {
-		return found // reset before anything was said
+	if r.heard == nil || r.heard.bytes > 0 {
+		return found // reset before anything was said; or it does answer, only slowly
 	}
 	if found.id != TLSSilent && r.closesAtOnce(ctx) {
 		return r.addressBlocked()
@@ -187,7 +187,8 @@ func (r *run) answersHTTP(ctx context.Context) []byte {
 	}
 	first := make([]byte, 5)
 	n, _ := io.ReadFull(conn, first)
-	if n < len(first) {
+	isTLS := first[0] >= 0x14 && first[0] <= 0x17 && first[1] == 3 // RFC 8446, 5.1: type, then version 3.x
+	if n < len(first) || isTLS {
 		return nil
 	}
 	return first

@@ -65,6 +65,9 @@ func New(page Page) *Report {
 	return &Report{page: page, expiries: map[int64]int{}}
 }
 
+// End says how long the verification took.
+func (r *Report) End(took time.Duration) { r.page.Took = took }
+
 // Add takes one more device into the report.
 func (r *Report) Add(row Row) {
 	row.Milliseconds = known(row.Milliseconds)
