@@ -78,8 +78,8 @@ crosses a connection that is not verified.
 
 With device names, --all or --from, the bundles in devices/ say how to connect. ThingsBoard closes a
 device's older session when a second client comes with its credential, so a device that is at work is
-disconnected for a moment. With --url and a login, devices that are active are therefore proved by
-ThingsBoard's own record of them, and only idle ones connected as; --take-over connects as all.
+disconnected for a moment. With --url and a login, devices that are connected are therefore proved by
+ThingsBoard's own record of them, and only the others connected as; --take-over connects as all.
 --server-only proves the server up to TLS with no credential, --canary NAME as that one device.
 
 After a refusal it asks once more in MQTT 5, which tells the exact reason, and then no more:
@@ -147,7 +147,7 @@ func runVerify(command *cobra.Command, a *app, options *verifyOptions, names []s
 	v := &verification{
 		app: a, options: options, command: command, ws: ws, site: s,
 		verifier: &verify.Verifier{Now: a.process.Now, Timeout: options.timeout}, bundles: newBundleReader(ws),
-		failing: make(map[string]string),
+		failing: make(map[string]verify.DiagnosisID),
 	}
 	if err := v.begin(names); err != nil {
 		return invalid(err)

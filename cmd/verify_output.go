@@ -13,7 +13,6 @@ type verifyResult struct {
 	Device string `json:"device,omitempty"`
 	How    string `json:"how,omitempty"` // connected, record, bundle or server
 	verify.Report
-	Error string `json:"error,omitempty"` // why it could not be tried
 }
 
 func (a *app) tellReport(result verifyResult) error {

@@ -97,7 +97,7 @@ type verification struct {
 	store  *inventory.Store
 	client *rest.Client // nil: ThingsBoard is not asked
 
-	failing map[string]string // of a watch: the diagnosis of each device that fails
+	failing map[string]verify.DiagnosisID // of a watch: the diagnosis of each device that fails
 }
 
 // begin works out what is to be verified. Its errors are the user's.

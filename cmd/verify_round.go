@@ -120,7 +120,7 @@ func newRound(v *verification) *round {
 
 // add counts a result.
 func (r *round) add(result verify.Result) {
-	failed := result.Err != nil || !result.Report.OK
+	failed := !result.Report.OK
 	if result.Closed {
 		r.closed++
 	}
@@ -164,7 +164,7 @@ func (r *round) done() int {
 // monitored is a result as the formats of monitoring have it.
 func (r *round) monitored(result verify.Result) monitor.Row {
 	row := monitor.Row{
-		Device: result.Subject.Device, OK: result.Err == nil && result.Report.OK, How: result.How,
+		Device: result.Subject.Device, OK: result.Report.OK, How: result.How,
 		Failed: string(result.Report.Failed), Diagnosis: string(result.Report.Diagnosis), At: result.At,
 	}
 	if result.How == verify.HowConnected && row.OK {
@@ -215,9 +215,8 @@ func (r *round) sortedCauses() []*causeCount {
 // snapshot is the round as the formats of monitoring have it.
 func (r *round) snapshot() monitor.Snapshot {
 	v := r.v
-	host, port := v.base.Host, v.base.Port
 	s := monitor.Snapshot{
-		Site: v.base.Host, Version: buildVersion("").Version, Host: host, Port: port, TLS: v.base.TLS,
+		Site: v.base.Host, Version: buildVersion("").Version, Host: v.base.Host, Port: v.base.Port, TLS: v.base.TLS,
 		At: v.app.process.Now(), Took: v.app.process.Now().Sub(r.begin), Rows: r.rows, Counts: r.counts, Durations: r.durations(),
 	}
 	s.ServerNotAfter, s.RootNotAfter = v.expiresOf()
@@ -348,18 +347,26 @@ func (r *round) summary() verifySummary {
 		summary.P50, summary.P99 = float64(r.latency.ValueAtPercentile(50))/1000, float64(r.latency.ValueAtPercentile(99))/1000
 	}
 	if r.strict != nil {
-		summary.Strict = &verifyResult{Schema: schema(r.v.command), How: r.strict.How, Report: r.strict.Report}
+		strict := r.v.told(*r.strict)
+		summary.Strict = &strict
 	}
-	switch {
-	case r.v.command.Context().Err() != nil:
-		summary.ExitCode = exitInterrupted
-	case len(r.causes) > 0:
-		summary.ExitCode = exitPartly
-	case r.strict != nil && !r.strict.Report.OK:
-		summary.ExitCode = exitFailed
-	}
+	summary.ExitCode = r.exitCode()
 	summary.OK = summary.ExitCode == exitOK
 	return summary
+}
+
+// exitCode is that of the round of a fleet.
+func (r *round) exitCode() int {
+	switch {
+	case r.v.command.Context().Err() != nil:
+		return exitInterrupted
+	case len(r.causes) > 0:
+		return exitPartly
+	case r.strict != nil && !r.strict.Report.OK:
+		return exitFailed
+	default:
+		return exitOK
+	}
 }
 
 // tellRow tells one device of a fleet: in the text, failures first of all.
@@ -367,15 +374,11 @@ func (r *round) tellRow(result verify.Result) error {
 	a := r.v.app
 	switch {
 	case a.global.output == "json":
-		row := verifyResult{Schema: schema(r.v.command), Device: result.Subject.Device, How: result.How, Report: result.Report}
-		if result.Err != nil {
-			row.Error, row.ExitCode = result.Err.Error(), exitFailed
-		}
-		return a.ui.ResultJSON(row)
+		return a.ui.ResultJSON(r.v.told(result))
 	case a.global.output != "text":
 		return nil
 	}
-	failed := result.Err != nil || !result.Report.OK
+	failed := !result.Report.OK
 	if !failed && r.total > shownRows || failed && r.told >= shownRows {
 		return nil
 	}

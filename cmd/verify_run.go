@@ -17,8 +17,7 @@ func (v *verification) once(ctx context.Context) error {
 	r := newRound(v)
 	if !v.isFleet() {
 		result := v.single(ctx, r)
-		told := verifyResult{Schema: schema(v.command), Device: result.Subject.Device, How: result.How, Report: result.Report}
-		return r.end(result.Report.ExitCode, func() error { return v.app.tellReport(told) })
+		return r.end(result.Report.ExitCode, func() error { return v.app.tellReport(v.told(result)) })
 	}
 	goOn, err := v.warn(ctx)
 	if err != nil || !goOn {
@@ -29,6 +28,11 @@ func (v *verification) once(ctx context.Context) error {
 		return err
 	}
 	return r.end(code, r.tellSummary)
+}
+
+// told is a result as JSON has it.
+func (v *verification) told(result verify.Result) verifyResult {
+	return verifyResult{Schema: schema(v.command), Device: result.Subject.Device, How: result.How, Report: result.Report}
 }
 
 // isFleet reports whether devices are told one by one.
@@ -47,30 +51,31 @@ func (v *verification) single(ctx context.Context, r *round) verify.Result {
 
 // one verifies one target.
 func (v *verification) one(ctx context.Context) verify.Result {
-	result := verify.Result{At: v.app.process.Now(), How: verify.HowConnected}
-	target := v.base
+	begin, name := v.app.process.Now(), ""
+	plan := verify.Plan{Target: v.base, How: verify.HowConnected}
 	switch {
 	case v.options.devices.serverOnly:
-		result.How = verify.HowServer
-		_, result.Report = v.verifier.Inspect(ctx, target)
-	case len(v.names) == 0:
-		result.Report = v.verifier.Run(ctx, target)
-	default:
-		result.Subject.Device = v.names[0]
-		plan := v.plan(ctx, v.names[0])
-		target = plan.Target
-		if plan.Proof != nil {
-			result.How, result.Report = plan.How, *plan.Proof
-		} else {
-			result.Report = v.verifier.Run(ctx, target)
-		}
+		_, server := v.verifier.Inspect(ctx, v.base)
+		plan.Proof, plan.How = &server, verify.HowServer
+	case len(v.names) > 0:
+		name = v.names[0]
+		plan = v.plan(ctx, name)
 	}
-	if v.options.strict && result.Report.OK {
-		result.Report.Add(v.verifier.Posture(ctx, target, v.posture())...)
+	if plan.Proof == nil {
+		report := v.verifier.Run(ctx, plan.Target)
+		plan.Proof = &report
 	}
-	told := verify.NewResult(result.Subject.Device, result.At, target, result.Report)
-	told.How = result.How
-	return told
+	v.judgeStrictly(ctx, plan.Target, plan.Proof)
+	result := verify.NewResult(name, begin, plan.Target, *plan.Proof)
+	result.How = plan.How
+	return result
+}
+
+// judgeStrictly asks a server that is good how strict it is, with --strict.
+func (v *verification) judgeStrictly(ctx context.Context, target verify.Target, report *verify.Report) {
+	if v.options.strict && report.OK {
+		report.Add(v.verifier.Posture(ctx, target, v.posture())...)
+	}
 }
 
 func (v *verification) posture() verify.PostureOptions {
@@ -106,7 +111,7 @@ func (v *verification) many(ctx context.Context, r *round) (code int, err error)
 	if err != nil && ctx.Err() == nil {
 		return 0, err
 	}
-	return r.summary().ExitCode, nil
+	return r.exitCode(), nil
 }
 
 // keepSize is how many results are recorded together.
@@ -115,7 +120,7 @@ const keepSize = 256
 // row takes one device's result in.
 func (r *round) row(result verify.Result) {
 	if r.progress != nil {
-		r.progress.Done(result.Err == nil && result.Report.OK)
+		r.progress.Done(result.Report.OK)
 	}
 	r.add(result)
 	failed := ""
@@ -142,13 +147,11 @@ func (r *round) worthKeeping(result verify.Result) bool {
 	if r.v.options.results.watch == 0 {
 		return true
 	}
-	name, state := result.Subject.Device, r.monitored(result).Diagnosis
-	failed := result.Err != nil || !result.Report.OK
+	name, state, failed := result.Subject.Device, result.Report.Diagnosis, !result.Report.OK
 	before, failedBefore := r.v.failing[name]
-	switch {
-	case failed:
+	if failed {
 		r.v.failing[name] = state
-	default:
+	} else {
 		delete(r.v.failing, name)
 	}
 	return r.first || failed != failedBefore || failed && state != before
@@ -156,9 +159,6 @@ func (r *round) worthKeeping(result verify.Result) bool {
 
 // problem is a failure in a line.
 func (r *round) problem(result verify.Result) string {
-	if result.Err != nil {
-		return result.Err.Error()
-	}
 	return fmt.Sprintf("%s: %s", result.Report.Failed, result.Report.Problem())
 }
 
@@ -196,11 +196,8 @@ func (r *round) blocked(pause time.Duration) {
 
 // server asks the server alone how strict it is.
 func (r *round) server(ctx context.Context) {
-	target := r.v.base
-	_, report := r.v.verifier.Inspect(ctx, target)
-	if report.OK {
-		report.Add(r.v.verifier.Posture(ctx, target, r.v.posture())...)
-	}
+	_, report := r.v.verifier.Inspect(ctx, r.v.base)
+	r.v.judgeStrictly(ctx, r.v.base, &report)
 	result := verify.Result{Report: report, At: r.v.app.process.Now(), How: verify.HowServer}
 	r.strict = &result
 	row := r.monitored(result)
@@ -226,11 +223,8 @@ func (v *verification) keep(ctx context.Context, found []inventory.Verification)
 func verificationOf(result verify.Result) inventory.Verification {
 	report := result.Report
 	kept := inventory.Verification{
-		Device: result.Subject.Device, At: result.At.UTC().Truncate(time.Millisecond), OK: report.OK && result.Err == nil,
+		Device: result.Subject.Device, At: result.At.UTC().Truncate(time.Millisecond), OK: report.OK,
 		ExitCode: report.ExitCode, FailedCheck: string(report.Failed), Took: result.Took, How: result.How,
-	}
-	if result.Err != nil {
-		kept.ExitCode, kept.Cause = exitFailed, result.Err.Error()
 	}
 	for _, check := range report.Checks {
 		if check.ID == report.Failed {

@@ -271,14 +271,7 @@ func (t *ThingsBoard) wait(ctx context.Context, pause time.Duration) error {
 	if t.Wait != nil {
 		return t.Wait(ctx, pause)
 	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return rest.WaitByClock(ctx, pause)
 }
 
 // deviceFor is what a device is created as.

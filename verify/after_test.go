@@ -3,7 +3,6 @@ package verify_test
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -66,24 +65,15 @@ func afterRows() []afterRow {
 // 5 told that the quota is exceeded. The sandbox has no limits.
 func (w *blindWorld) rateLimit() int {
 	w.t.Helper()
-	config := &tls.Config{Certificates: []tls.Certificate{*w.good.tls()}, MinVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert}
-	return listener(w.t, func(conn net.Conn) {
-		secure := tls.Server(conn, config)
-		said := make([]byte, 4096)
-		n, err := secure.Read(said)
-		_, level, isMQTT := bytes.Cut(said[:n], []byte("MQTT"))
-		if err != nil || !isMQTT || len(level) == 0 {
-			return
-		}
+	return w.byVersion(func(conn net.Conn, isV5 bool) {
 		accepted, farewell := []byte{0x20, 2, 0, 0}, []byte(nil)
-		if level[0] == 5 {
+		if isV5 {
 			accepted, farewell = []byte{0x20, 3, 0, 0, 0}, []byte{0xe0, 1, 0x97}
 		}
-		_, _ = secure.Write(accepted)
-		if _, err := secure.Read(said); err == nil {
-			_, _ = secure.Write(farewell)
+		_, _ = conn.Write(accepted)
+		if _, err := conn.Read(make([]byte, 4096)); err == nil {
+			_, _ = conn.Write(farewell)
 		}
-		_ = secure.Close()
 	})
 }
 

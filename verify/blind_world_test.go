@@ -362,6 +362,19 @@ func blindMute(t *testing.T) int {
 // MQTT 3.1.1 and another for MQTT 5.
 func (w *blindWorld) transport(v3, v5 byte) int {
 	w.t.Helper()
+	return w.byVersion(func(conn net.Conn, isV5 bool) {
+		answer := []byte{0x20, 2, 0, v3}
+		if isV5 {
+			answer = []byte{0x20, 3, 0, v5, 0}
+		}
+		_, _ = conn.Write(answer)
+	})
+}
+
+// byVersion answers a CONNECT over TLS by the version of MQTT that it is of, and
+// closes.
+func (w *blindWorld) byVersion(answer func(conn net.Conn, isV5 bool)) int {
+	w.t.Helper()
 	config := &tls.Config{Certificates: []tls.Certificate{*w.good.tls()}, MinVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert}
 	return listener(w.t, func(conn net.Conn) {
 		secure := tls.Server(conn, config)
@@ -371,11 +384,7 @@ func (w *blindWorld) transport(v3, v5 byte) int {
 		if err != nil || !isMQTT || len(level) == 0 {
 			return
 		}
-		answer := []byte{0x20, 2, 0, v3}
-		if level[0] == 5 {
-			answer = []byte{0x20, 3, 0, v5, 0}
-		}
-		_, _ = secure.Write(answer)
+		answer(secure, level[0] == 5)
 		_ = secure.Close()
 	})
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/tbcert/tbcert/certs"
@@ -167,11 +166,8 @@ func (r *run) answersMQTT(ctx context.Context) bool {
 		return false
 	}
 	defer end()
-	session, err := device.Connect(ctx, conn, device.Login{ClientID: "tbcert"})
+	err = enter(ctx, conn, device.Login{ClientID: "tbcert"})
 	var refused *device.RefusedError
-	if session != nil {
-		_ = session.Disconnect()
-	}
 	return err == nil || errors.As(err, &refused)
 }
 
@@ -187,8 +183,8 @@ func (r *run) answersHTTP(ctx context.Context) []byte {
 	}
 	first := make([]byte, 5)
 	n, _ := io.ReadFull(conn, first)
-	isTLS := first[0] >= 0x14 && first[0] <= 0x17 && first[1] == 3 // RFC 8446, 5.1: type, then version 3.x
-	if n < len(first) || isTLS {
+	answer := device.ProtocolError{First: first}
+	if n < len(first) || answer.LooksLike() == "TLS" {
 		return nil
 	}
 	return first
@@ -211,21 +207,16 @@ func (r *run) plainLanguage(ctx context.Context, found finding) finding {
 
 // oldTLS finds out what a server takes that shares no version or cipher.
 func (r *run) oldTLS(ctx context.Context, found finding) finding {
-	var suites []uint16
-	for _, suite := range slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites()) {
-		suites = append(suites, suite.ID)
-	}
 	state, err := r.shake(ctx, nil, func(config *tls.Config) {
 		config.MinVersion = tls.VersionTLS10 // to see what the server takes; nothing is sent
-		config.CipherSuites = suites
+		config.CipherSuites = suites(tls.VersionTLS12, func(string) bool { return true })
 	})
 	var refused *tls.CertificateVerificationError
 	if err != nil && !errors.As(err, &refused) || state.Version == 0 {
 		return found
 	}
 	if state.Version < tls.VersionTLS12 {
-		old := r.noSharedVersion(fmt.Sprintf("%s; the server speaks %s", found.detail, tls.VersionName(state.Version)))
-		return old
+		return r.noSharedVersion(fmt.Sprintf("%s; the server speaks %s", found.detail, tls.VersionName(state.Version)))
 	}
 	found.id = TLSCipher
 	found.detail += fmt.Sprintf("; the server takes %s with %s", tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite))

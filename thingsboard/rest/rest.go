@@ -87,7 +87,7 @@ func New(config Config) (*Client, error) {
 		config.Now = time.Now
 	}
 	if config.Wait == nil {
-		config.Wait = wait
+		config.Wait = WaitByClock
 	}
 	return &Client{base: base, root: base.String(), transport: transportOf(config), config: config, logins: newLogins()}, nil
 }
@@ -113,8 +113,8 @@ func parseURL(text string) (*url.URL, error) {
 	return base, nil
 }
 
-// wait waits by the clock.
-func wait(ctx context.Context, pause time.Duration) error {
+// WaitByClock is what Config.Wait is when it is nil.
+func WaitByClock(ctx context.Context, pause time.Duration) error {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
