@@ -96,6 +96,9 @@ func (w *wire) read(ctx context.Context, due string) (packets.ControlPacket, err
 		if _, pong := packet.(*packets.PingrespPacket); !pong {
 			return packet, nil
 		}
+		if !w.pinged { // or a server that sends them without end would be read without end
+			return nil, w.breaks(&ProtocolError{Expected: due, Problem: "a PINGRESP came, and no PINGREQ had been sent"})
+		}
 		w.pinged = false
 	}
 }
