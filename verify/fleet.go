@@ -238,7 +238,9 @@ func (r *fleetRun) verify(ctx context.Context, subject Subject) Result {
 }
 
 // mostHopeless is how many devices in a row are tried at a server that lets
-// nobody come as far as a login, before the rest is spared the waiting.
+// nobody come as far as a login, before the rest is spared the waiting. After as
+// many that were spared one is tried again, then after twice as many, and so on:
+// a server that was only restarted has the others back.
 const mostHopeless = 2 * mostConnecting
 
 // servers remembers which servers let nobody in.
@@ -250,6 +252,8 @@ type servers struct {
 type serverSeen struct {
 	inARow int // devices that failed before a login, all for one cause, since one did not
 	last   Report
+	spared int // since one was tried
+	rest   int // how many are spared before the next is tried
 }
 
 // saw takes a device's report in.
@@ -265,11 +269,11 @@ func (s *servers) saw(report Report) {
 		s.seen[report.Target] = server
 	}
 	if !report.beforeLogin() {
-		server.inARow = 0
+		*server = serverSeen{}
 		return
 	}
 	if report.Diagnosis != server.last.Diagnosis {
-		server.inARow = 0
+		*server = serverSeen{}
 	}
 	server.inARow++
 	server.last = report
@@ -284,6 +288,11 @@ func (s *servers) hopeless(target TargetInfo) (Report, bool) {
 	if server == nil || server.inARow < mostHopeless {
 		return Report{}, false
 	}
+	if server.rest = max(server.rest, mostHopeless); server.spared == server.rest {
+		server.spared, server.rest = 0, 2*server.rest
+		return Report{}, false
+	}
+	server.spared++
 	report := server.last
 	report.Checks = slices.Clone(report.Checks)
 	for i := range report.Checks {
