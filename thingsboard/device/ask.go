@@ -112,7 +112,7 @@ func (a *asker) logIn(login Login, answer *Answer) error {
 		return closedBy(err)
 	}
 	var connack packets.Packet
-	connack.ProtocolVersion = 5
+	connack.ProtocolVersion, connack.FixedHeader.Type = 5, packets.Connack // which says what properties it may have
 	switch {
 	case kind == packets.Connack && len(body) == 2: // a server of 3.1.1 that answers as such
 		connack.ReasonCode = body[1]
