@@ -279,8 +279,7 @@ func (s *servers) saw(target Target, report Report) {
 		s.seen = make(map[serverKey]*serverSeen)
 	}
 	key, trusting := keysOf(target)
-	switch report.Failed {
-	case CheckChain, CheckDates, CheckUsage: // the server is there
+	if slices.Contains([]CheckID{CheckChain, CheckDates, CheckUsage}, report.Failed) { // the server is there
 		delete(s.seen, key)
 		key = trusting
 	}
