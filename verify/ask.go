@@ -83,6 +83,10 @@ func (r *run) exact(found finding, code device.ReasonCode) finding {
 // takes it: one that was just closed comes back within moments.
 const takeoverTime = 2 * time.Second
 
+// firstFailure is the first reason code of MQTT 5 that is a failure (2.4): mosquitto
+// tells by 0x10 that it took a message that nobody has subscribed to.
+const firstFailure = 0x80
+
 // exactPublish asks once more in MQTT 5 why the server ended the session at a
 // message that is good telemetry.
 func (r *run) exactPublish(ctx context.Context, found finding) finding {
@@ -104,7 +108,7 @@ func (r *run) exactPublish(ctx context.Context, found finding) finding {
 	if answer.Left {
 		code = answer.Disconnect
 	}
-	if code == device.ReasonSuccess {
+	if code < firstFailure {
 		return found
 	}
 	found.detail += fmt.Sprintf("; in MQTT 5 the reason is 0x%02x, %s", code, device.Reason(code))
@@ -119,6 +123,8 @@ func (r *run) exactPublish(ctx context.Context, found finding) finding {
 		found.fix = "Look at the device's profile (Transport configuration: MQTT payload type JSON, topic v1/devices/me/telemetry), or give a payload of its form with --payload."
 	case device.ReasonTooLarge:
 		found.id = PublishTooLarge
+		found.cause = fmt.Sprintf("The message, with %d bytes of payload, is larger than the server takes: ThingsBoard takes 65536 (NETTY_MAX_PAYLOAD_SIZE), another broker or a gateway before it may take less.", len(message.Payload))
+		found.fix = "Send less at a time with --payload, or raise the server's limit (NETTY_MAX_PAYLOAD_SIZE in thingsboard.conf; mosquitto: max_packet_size) and restart it."
 	case device.ReasonRateTooHigh, device.ReasonQuotaExceeded:
 		found.id = PublishRateLimited
 		found.cause = "The device or its tenant sends more messages than the tenant's profile allows, so this one was not taken."

@@ -79,7 +79,7 @@ func (p *presented) top() *x509.Certificate {
 	top := p.leaf()
 	for range p.certs {
 		next := slices.IndexFunc(p.certs, func(cert *x509.Certificate) bool {
-			return !cert.Equal(top) && bytes.Equal(cert.RawSubject, top.RawIssuer) && signed(cert, top)
+			return !cert.Equal(top) && bytes.Equal(cert.RawSubject, top.RawIssuer) && p.signed(cert, top)
 		})
 		if next < 0 || selfIssued(top) {
 			break
@@ -87,6 +87,16 @@ func (p *presented) top() *x509.Certificate {
 		top = p.certs[next]
 	}
 	return top
+}
+
+// mostSignatures is how many signatures are looked at in one chain, as many as
+// the library looks at: a chain of hundreds of CAs of one name would cost minutes.
+const mostSignatures = 100
+
+// signed is the function of that name, which says no once it was asked too often.
+func (p *presented) signed(parent, child *x509.Certificate) bool {
+	p.signatures++
+	return p.signatures <= mostSignatures && signed(parent, child)
 }
 
 // signed reports whether the parent's key made the child's signature, whether
@@ -103,7 +113,7 @@ func selfIssued(cert *x509.Certificate) bool { return bytes.Equal(cert.RawSubjec
 func (r *run) unknownIssuer() finding {
 	top := r.chain.top()
 	for _, issuer := range slices.Concat(r.target.Roots, r.chain.certs) {
-		if !issuer.IsCA && bytes.Equal(issuer.RawSubject, top.RawIssuer) && signed(issuer, top) && !issuer.Equal(top) {
+		if !issuer.IsCA && bytes.Equal(issuer.RawSubject, top.RawIssuer) && !issuer.Equal(top) && r.chain.signed(issuer, top) {
 			return r.notCA(issuer)
 		}
 	}

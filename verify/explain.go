@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
 
 	"github.com/tbcert/tbcert/certs"
@@ -116,7 +117,8 @@ func (r *run) otherLanguage(ctx context.Context, found finding) finding {
 }
 
 // closesAtOnce reports whether a connection is closed before anything is said,
-// twice: once may have been chance.
+// twice: once may have been chance. A reset is another thing: ThingsBoard closes,
+// and a fleet that took it for a block would wait for nothing.
 func (r *run) closesAtOnce(ctx context.Context) bool {
 	for range 2 {
 		_, conn, end, err := r.look(ctx)
@@ -126,7 +128,7 @@ func (r *run) closesAtOnce(ctx context.Context) bool {
 		_ = conn.SetReadDeadline(time.Now().Add(atOnce))
 		_, err = conn.Read(make([]byte, 1))
 		end()
-		if err == nil || timedOut(err) {
+		if err == nil || timedOut(err) || errors.Is(err, syscall.ECONNRESET) {
 			return false
 		}
 	}

@@ -219,8 +219,7 @@ func (r *fleetRun) verify(ctx context.Context, subject Subject) Result {
 	}
 	target := plan.Target
 	result.How = HowConnected
-	server := TargetInfo{Host: target.Host, Port: target.Port, TLS: target.TLS}
-	if report, ok := r.servers.hopeless(server); ok {
+	if report, ok := r.servers.hopeless(target); ok {
 		result.Report = report
 		return result
 	}
@@ -232,44 +231,67 @@ func (r *fleetRun) verify(ctx context.Context, subject Subject) Result {
 			break
 		}
 	}
-	r.servers.saw(result.Report)
+	r.servers.saw(target, result.Report)
 	result.Closed = plan.Closes && result.Report.passed(CheckConnect)
 	return result
 }
 
 // mostHopeless is how many devices in a row are tried at a server that lets
-// nobody come as far as a login, before the rest is spared the waiting.
+// nobody come as far as a login, before the rest is spared the waiting. After as
+// many that were spared one is tried again, then after twice as many, and so on:
+// a server that was only restarted has the others back.
 const mostHopeless = 2 * mostConnecting
 
 // servers remembers which servers let nobody in.
 type servers struct {
 	mu   sync.Mutex
-	seen map[TargetInfo]*serverSeen
+	seen map[serverKey]*serverSeen
+}
+
+// A serverKey is a server, and for a certificate that was refused what the devices
+// trust: a fleet may hold two roots, and one of them be right.
+type serverKey struct {
+	host  string
+	port  int
+	tls   bool
+	trust trustKey // zero: whatever they trust
+}
+
+func keysOf(target Target) (server, trusting serverKey) {
+	server = serverKey{host: target.Host, port: target.Port, tls: target.TLS}
+	trusting = server
+	trusting.trust = keyOf(target)
+	return server, trusting
 }
 
 type serverSeen struct {
 	inARow int // devices that failed before a login, all for one cause, since one did not
 	last   Report
+	spared int // since one was tried
+	rest   int // how many are spared before the next is tried
 }
 
 // saw takes a device's report in.
-func (s *servers) saw(report Report) {
+func (s *servers) saw(target Target, report Report) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.seen == nil {
-		s.seen = make(map[TargetInfo]*serverSeen)
+		s.seen = make(map[serverKey]*serverSeen)
 	}
-	server := s.seen[report.Target]
-	if server == nil {
-		server = &serverSeen{}
-		s.seen[report.Target] = server
+	key, trusting := keysOf(target)
+	if slices.Contains([]CheckID{CheckChain, CheckDates, CheckUsage}, report.Failed) { // the server is there
+		delete(s.seen, key)
+		key = trusting
 	}
 	if !report.beforeLogin() {
-		server.inARow = 0
+		delete(s.seen, key)
+		delete(s.seen, trusting)
 		return
 	}
-	if report.Diagnosis != server.last.Diagnosis {
-		server.inARow = 0
+	server := s.seen[key]
+	if server == nil || report.Diagnosis != server.last.Diagnosis {
+		server = &serverSeen{}
+		s.seen[key] = server
 	}
 	server.inARow++
 	server.last = report
@@ -277,13 +299,22 @@ func (s *servers) saw(report Report) {
 
 // hopeless gives the report of a device that is not tried, because so many
 // before it failed for one cause that is the server's.
-func (s *servers) hopeless(target TargetInfo) (Report, bool) {
+func (s *servers) hopeless(target Target) (Report, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	server := s.seen[target]
+	key, trusting := keysOf(target)
+	server := s.seen[key]
+	if server == nil || server.inARow < mostHopeless {
+		server = s.seen[trusting]
+	}
 	if server == nil || server.inARow < mostHopeless {
 		return Report{}, false
 	}
+	if server.rest = max(server.rest, mostHopeless); server.spared == server.rest {
+		server.spared, server.rest = 0, 2*server.rest
+		return Report{}, false
+	}
+	server.spared++
 	report := server.last
 	report.Checks = slices.Clone(report.Checks)
 	for i := range report.Checks {
@@ -374,12 +405,17 @@ type trustKey struct {
 	count int
 }
 
-// trustFor gives what a target's handshake shares with others of the fleet.
-func (r *fleetRun) trustFor(t Target) *trust {
+func keyOf(t Target) trustKey {
 	key := trustKey{host: t.Host, port: t.Port, count: len(t.Roots)}
 	if len(t.Roots) > 0 {
 		key.first = t.Roots[0]
 	}
+	return key
+}
+
+// trustFor gives what a target's handshake shares with others of the fleet.
+func (r *fleetRun) trustFor(t Target) *trust {
+	key := keyOf(t)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if known := r.trusts[key]; known != nil {

@@ -17,6 +17,8 @@ type presented struct {
 	err     error               // why there is no path
 	refusal error               // what the handshake said; nil when it accepted
 	dated   *x509.Certificate   // a root of the system that is out of date, when that is the error
+
+	signatures int // that were looked at
 }
 
 func (p *presented) leaf() *x509.Certificate { return p.certs[0] }

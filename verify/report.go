@@ -132,11 +132,12 @@ func (r *Report) Add(checks ...Check) {
 	}
 }
 
-// beforeLogin reports whether it failed at the server, before any credential.
+// beforeLogin reports whether it failed at the server, before any credential: a
+// client certificate that is missing or refused is the device's own.
 func (r Report) beforeLogin() bool {
 	switch r.Failed {
 	case CheckResolve, CheckTCP, CheckTLS, CheckChain, CheckName, CheckDates, CheckUsage:
-		return r.Diagnosis != TLSCertificateRefused
+		return r.Diagnosis != TLSCertificateRefused && r.Diagnosis != TLSCertificateRequired
 	default:
 		return false
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/tbcert/tbcert/thingsboard/device"
 )
@@ -99,7 +100,28 @@ func (r *run) do(ctx context.Context, s step) {
 	default:
 		check = r.try(ctx, s)
 	}
+	for _, text := range []*string{&check.Detail, &check.Cause, &check.Fix} {
+		*text = shown(*text)
+	}
 	r.checks = append(r.checks, check)
+}
+
+// mostText is the longest text of a check in bytes. A server's certificate may
+// have names of hundreds of kilobytes.
+const mostText = 4 << 10
+
+// shown is a text without what a terminal would obey, and no longer than a reader
+// can use: a server chooses a part of it.
+func shown(text string) string {
+	if len(text) > mostText {
+		text = strings.ToValidUTF8(text[:mostText], "") + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
 }
 
 // connected gives up the place among those of a fleet that are connecting.

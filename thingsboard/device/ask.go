@@ -60,7 +60,8 @@ func Ask(ctx context.Context, conn net.Conn, login Login, question Question) (An
 	if err := login.check(); err != nil {
 		return Answer{}, err
 	}
-	a := &asker{guard: newGuard(conn), conn: conn, reader: bufio.NewReader(conn)}
+	// No more is read than a session keeps: what is asked takes a few packets.
+	a := &asker{guard: newGuard(conn), conn: conn, reader: bufio.NewReader(io.LimitReader(conn, inboxBytes))}
 	defer a.guard.stop()
 	var answer Answer
 	err := a.guard.run(ctx, func() error { return a.logIn(login, &answer) })
@@ -111,7 +112,7 @@ func (a *asker) logIn(login Login, answer *Answer) error {
 		return closedBy(err)
 	}
 	var connack packets.Packet
-	connack.ProtocolVersion = 5
+	connack.ProtocolVersion, connack.FixedHeader.Type = 5, packets.Connack // which says what properties it may have
 	switch {
 	case kind == packets.Connack && len(body) == 2: // a server of 3.1.1 that answers as such
 		connack.ReasonCode = body[1]

@@ -111,7 +111,7 @@ func (s *Session) Disconnect() error {
 	giveUp := time.AfterFunc(farewell, func() { _ = s.wire.conn.SetDeadline(past()) })
 	defer giveUp.Stop()
 	if s.wire.broken == nil {
-		_ = packets.NewControlPacket(packets.Disconnect).Write(s.wire.conn)
+		s.wire.broken = packets.NewControlPacket(packets.Disconnect).Write(s.wire.conn)
 	}
 	err := s.wire.close()
 	if err != nil && !errors.Is(closedBy(err), ErrClosed) && !errors.Is(err, net.ErrClosed) && !errors.Is(err, os.ErrDeadlineExceeded) {

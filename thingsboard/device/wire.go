@@ -96,6 +96,9 @@ func (w *wire) read(ctx context.Context, due string) (packets.ControlPacket, err
 		if _, pong := packet.(*packets.PingrespPacket); !pong {
 			return packet, nil
 		}
+		if !w.pinged { // or a server that sends them without end would be read without end
+			return nil, w.breaks(&ProtocolError{Expected: due, Problem: "a PINGRESP came, and no PINGREQ had been sent"})
+		}
 		w.pinged = false
 	}
 }
@@ -166,11 +169,16 @@ func (w *wire) breaks(err error) error {
 	return err
 }
 
-// close closes the connection.
+// close closes the connection. One that is broken is closed below TLS, which
+// would wait 5 s for a server that reads nothing to take its farewell.
 func (w *wire) close() error {
 	w.guard.stop()
+	conn := w.conn
+	if secure, ok := conn.(interface{ NetConn() net.Conn }); ok && w.broken != nil {
+		conn = secure.NetConn()
+	}
 	w.broken = net.ErrClosed
-	return w.conn.Close()
+	return conn.Close()
 }
 
 // closedBy wraps ErrClosed around the errors that come of the peer closing the
