@@ -1,161 +1,231 @@
 package verify_test
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/tbcert/tbcert/verify"
 )
 
-var pagesUpdate = flag.Bool("pages.update", false, "write the pages of docs/checks that are not there yet")
+var pagesUpdate = flag.Bool("pages.update", false, "write the heads of the pages in docs/checks, and the table of its index, by the catalogue")
 
-// pagesDir has a page on every diagnosis.
-const pagesDir = "../docs/checks"
+const (
+	// pagesDir has a page on every diagnosis, and these two on all of them.
+	pagesDir    = "../docs/checks"
+	pagesIndex  = "index.md"
+	pagesReadme = "README.md"
+
+	// The index has its table between these lines.
+	tableBegin = "<!-- diagnoses: kept by TestPages; go test ./verify -run TestPages -pages.update writes them -->\n"
+	tableEnd   = "<!-- end of diagnoses -->\n"
+)
 
 // pageHead is how the page of a diagnosis begins.
 func pageHead(d verify.Diagnosis) string {
-	return fmt.Sprintf("# `%s`: %s\n\nCheck: `%s`, exit code %d.\n", d.ID, d.Title, d.Check, d.Check.ExitCode())
+	return fmt.Sprintf("# `%s`: %s\n\nCheck: `%s`, exit code %d.\n\n", d.ID, d.Title, d.Check, d.Check.ExitCode())
 }
 
-// pageParts are what every page has.
+// pageParts are what every page has, in this order.
 func pageParts() []string {
-	return []string{"## What tbcert saw", "## Why", "## What to do", "## How to see it"}
+	return []string{"## What happened", "## How tbcert knows", "## What to do", "## See it yourself"}
 }
 
-// Every diagnosis has its page, which begins as the catalogue says and has every
-// part; no page is of something else; and the index has them all.
-func TestPages(t *testing.T) {
-	t.Parallel()
-	pages := map[string]bool{"README.md": true}
-	index, err := os.ReadFile(filepath.Join(pagesDir, "README.md"))
+// fewestWords is what no part of a page can do with less than.
+const fewestWords = 10
+
+// pageTable is the index of the catalogue, grouped by check.
+func pageTable() string {
+	var table strings.Builder
+	table.WriteString("\n| Check | Exit code | Diagnosis | |\n|---|---|---|---|\n")
+	var last verify.CheckID
+	for _, d := range verify.Catalogue() {
+		check, code := "", ""
+		if d.Check != last {
+			check, code = fmt.Sprintf("`%s`", d.Check), fmt.Sprint(d.Check.ExitCode())
+		}
+		last = d.Check
+		fmt.Fprintf(&table, "| %s | %s | [`%s`](%s.md) | %s |\n", check, code, d.ID, d.ID, d.Title)
+	}
+	table.WriteString("\n")
+	return table.String()
+}
+
+func pageText(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(pagesDir, name))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return string(text)
+}
+
+// Every diagnosis has its page, which begins as the catalogue says and has every
+// part; and no page is of something else.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	if *pagesUpdate {
+		updatePages(t)
+	}
+	known := []string{pagesReadme, pagesIndex}
 	for _, d := range verify.Catalogue() {
 		name := string(d.ID) + ".md"
-		pages[name] = true
-		page, err := os.ReadFile(filepath.Join(pagesDir, name))
-		if err != nil {
-			t.Errorf("%s has no page: %v", d.ID, err)
-			continue
-		}
-		if !strings.HasPrefix(string(page), pageHead(d)) {
-			t.Errorf("%s does not begin with\n%s", name, pageHead(d))
-		}
-		for _, part := range pageParts() {
-			_, after, found := strings.Cut(string(page), part+"\n")
-			text, _, _ := strings.Cut(after, "\n## ")
-			if !found || len(strings.Fields(text)) < 3 {
-				t.Errorf("%s has nothing under %q", name, part)
+		known = append(known, name)
+		t.Run(string(d.ID), func(t *testing.T) {
+			t.Parallel()
+			page := pageText(t, name)
+			if !strings.HasPrefix(page, pageHead(d)) {
+				t.Errorf("it does not begin with\n%s", pageHead(d))
 			}
-		}
-		if !strings.Contains(string(index), fmt.Sprintf("[`%s`](%s)", d.ID, name)) {
-			t.Errorf("README.md does not lead to %s", name)
-		}
+			for _, problem := range partProblems(page) {
+				t.Error(problem)
+			}
+		})
 	}
 	entries, err := os.ReadDir(pagesDir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, entry := range entries {
-		if !pages[entry.Name()] {
+		if !slices.Contains(known, entry.Name()) {
 			t.Errorf("%s is of no diagnosis", entry.Name())
 		}
 	}
 }
 
-// made is a failure as a row made it.
-type made struct {
-	setup string
-	check verify.Check
+// partProblems tells which parts of a page are missing, out of order, or have
+// next to nothing in them.
+func partProblems(page string) []string {
+	var problems []string
+	heads := regexp.MustCompile(`(?m)^## .*$`).FindAllString(page, -1)
+	if !slices.Equal(heads, pageParts()) {
+		return []string{fmt.Sprintf("its parts are %q, want %q", heads, pageParts())}
+	}
+	for _, part := range pageParts() {
+		_, after, _ := strings.Cut(page, part+"\n")
+		text, _, _ := strings.Cut("\n"+after, "\n## ")
+		if words := len(strings.Fields(text)); words < fewestWords {
+			problems = append(problems, fmt.Sprintf("%d words stand under %q", words, part))
+		}
+	}
+	return problems
 }
 
-// TestWritePages writes, when asked, the pages that are not there yet, from what
-// the rows of the matrix and of the blind table bring about.
-func TestWritePages(t *testing.T) {
-	if !*pagesUpdate {
-		return // it is a tool, and proves nothing
+// A page that lacks a part, or has it empty or twice, is noticed.
+func TestPageProblems(t *testing.T) {
+	t.Parallel()
+	words := strings.Repeat("word ", fewestWords) + "\n"
+	parts := pageParts()
+	whole := parts[0] + "\n" + words + parts[1] + "\n" + words + parts[2] + "\n" + words + parts[3] + "\n" + words
+	for name, row := range map[string]struct {
+		page string
+		want int
+	}{
+		"whole":        {whole, 0},
+		"without one":  {strings.Replace(whole, parts[1]+"\n", "", 1), 1},
+		"an empty one": {strings.Replace(whole, words, "", 1), 1},
+		"one twice":    {whole + parts[3] + "\n" + words, 1},
+		"nothing":      {"", 1},
+	} {
+		if problems := partProblems(row.page); len(problems) != row.want {
+			t.Errorf("%s: %q, want %d", name, problems, row.want)
+		}
 	}
-	all := map[verify.DiagnosisID][]made{}
-	note := func(setup string, report verify.Report) {
-		for _, check := range report.Checks {
-			if check.Diagnosis == report.Diagnosis && check.Diagnosis != "" {
-				all[check.Diagnosis] = append(all[check.Diagnosis], made{setup, check})
-				return
+}
+
+// The index tells the catalogue, and the README leads to it.
+func TestPagesIndex(t *testing.T) {
+	t.Parallel()
+	if *pagesUpdate {
+		t.Skip("TestPages writes it")
+	}
+	_, after, _ := strings.Cut(pageText(t, pagesIndex), tableBegin)
+	table, _, found := strings.Cut(after, tableEnd)
+	if !found || table != pageTable() {
+		t.Errorf("the table of %s is not the catalogue's; -pages.update writes it:\n%s", pagesIndex, pageTable())
+	}
+	if !strings.Contains(pageText(t, pagesReadme), "]("+pagesIndex+")") {
+		t.Errorf("%s does not lead to %s", pagesReadme, pagesIndex)
+	}
+}
+
+// Every relative link of a page leads to a file, and to a heading in it when it
+// names one.
+func TestPageLinks(t *testing.T) {
+	t.Parallel()
+	names, err := filepath.Glob(filepath.Join(pagesDir, "*.md"))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no pages: %v", err)
+	}
+	link := regexp.MustCompile(`\]\(([^)]+)\)`)
+	for _, name := range names {
+		for _, match := range link.FindAllStringSubmatch(pageText(t, filepath.Base(name)), -1) {
+			if !strings.Contains(match[1], "://") && !leads(name, match[1]) {
+				t.Errorf("%s: the link %s leads nowhere", filepath.Base(name), match[1])
 			}
 		}
 	}
-	blind := newBlindWorld(t)
-	for _, row := range blindRows() {
-		note(row.setup+" ("+row.real+").", row.host(blind.in(t)).report(t))
-	}
-	for _, row := range afterRows() {
-		note(strings.ToUpper(row.name[:1])+row.name[1:]+".", row.host(blind.in(t)).report(t))
-	}
-	w := newWorld(t)
-	for _, row := range rows() {
-		verifier := &verify.Verifier{Resolve: row.resolve, Timeout: row.patient}
-		if verifier.Timeout == 0 {
-			verifier.Timeout = patience
-		}
-		note(strings.ToUpper(row.name[:1])+row.name[1:]+".", verifier.Run(t.Context(), row.target(w)))
-	}
-	for _, d := range verify.Catalogue() {
-		writePage(t, d, all[d.ID])
-	}
 }
 
-// report runs the verifier as the host's user would.
-func (h blindHost) report(t *testing.T) verify.Report {
-	t.Helper()
-	verifier := &verify.Verifier{Resolve: h.resolve, Dial: h.dial, Now: h.now, Timeout: h.patient}
-	if verifier.Resolve == nil {
-		verifier.Resolve = everywhere
+// leads reports whether a link of a page leads somewhere.
+func leads(page, target string) bool {
+	path, anchor, anchored := strings.Cut(target, "#")
+	file := page
+	if path != "" {
+		file = filepath.Join(filepath.Dir(page), filepath.FromSlash(path))
 	}
-	if verifier.Timeout == 0 {
-		verifier.Timeout = patience
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return false
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
-	defer cancel()
-	return verifier.Run(ctx, h.target)
+	return !anchored || slices.Contains(anchors(string(text)), anchor)
 }
 
-func writePage(t *testing.T, d verify.Diagnosis, rows []made) {
-	t.Helper()
-	path := filepath.Join(pagesDir, string(d.ID)+".md")
-	if _, err := os.Stat(path); err == nil || len(rows) == 0 {
-		return
+// anchors are the names that GitHub gives to the headings of a text.
+func anchors(text string) []string {
+	var names []string
+	for _, head := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		name := strings.ReplaceAll(strings.ToLower(head[1]), " ", "-")
+		names = append(names, regexp.MustCompile(`[^\p{L}\p{N}_-]`).ReplaceAllString(name, ""))
 	}
-	check := rows[0].check
-	var page strings.Builder
-	fmt.Fprintf(&page, "%s\n%s\n\n    %s\n\n%s\n\n%s\n\n%s\n\n%s\n\n%s\n\nThe tests make it happen so:\n\n", pageHead(d),
-		pageParts()[0], plainPage(check.Detail), pageParts()[1], plainPage(check.Cause), pageParts()[2], plainPage(check.Fix), pageParts()[3])
-	for i, row := range rows {
-		if i == 4 {
-			break
-		}
-		fmt.Fprintf(&page, "- %s\n", row.setup)
-	}
-	write(t, path, []byte(page.String()))
+	return names
 }
 
-// plainPage takes out what is of one run.
-func plainPage(text string) string {
-	for _, change := range [][2]string{
-		{`sha256:[0-9a-f]{64}`, "sha256:…"},
-		{`127\.0\.0\.1:[0-9]{4,5}`, "tb.example.com:8883"},
-		{`broker\.test`, "tb.example.com"},
-		{`\b(port|Port|:|--port) ?(1[2-9][0-9]{3}|[23][0-9]{4}|4[0-9]{4}|[56][0-9]{4})\b`, "$1 8883"},
-		{`\(key [0-9A-F]{40}\)`, "(key …)"},
-		{`in (400ms|1s)`, "in 10s"},
+// Links that lead nowhere are noticed.
+func TestLeads(t *testing.T) {
+	t.Parallel()
+	index := filepath.Join(pagesDir, pagesIndex)
+	for target, want := range map[string]bool{
+		"tcp-refused.md": true, "README.md#blind-table": true, "#thingsboards-log": true, "../verify.md": true,
+		"tcp-refuse.md": false, "README.md#blind": false, "#": false, "../checks": false,
 	} {
-		text = regexp.MustCompile(change[0]).ReplaceAllString(text, change[1])
+		if got := leads(index, target); got != want {
+			t.Errorf("%s leads somewhere: %t, want %t", target, got, want)
+		}
 	}
-	return text
+}
+
+// updatePages writes the heads of the pages that there are, and the index.
+func updatePages(t *testing.T) {
+	t.Helper()
+	for _, d := range verify.Catalogue() {
+		path := filepath.Join(pagesDir, string(d.ID)+".md")
+		page, err := os.ReadFile(path)
+		if err != nil {
+			continue // somebody has to write it
+		}
+		_, rest, _ := strings.Cut(string(page), pageParts()[0])
+		write(t, path, []byte(pageHead(d)+pageParts()[0]+rest))
+	}
+	before, after, _ := strings.Cut(pageText(t, pagesIndex), tableBegin)
+	_, after, found := strings.Cut(after, tableEnd)
+	if !found {
+		t.Fatalf("%s has no place for its table", pagesIndex)
+	}
+	write(t, filepath.Join(pagesDir, pagesIndex), []byte(before+tableBegin+pageTable()+tableEnd+after))
 }
