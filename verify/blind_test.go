@@ -123,6 +123,12 @@ func (h blindHost) verify(t *testing.T) blindResult {
 	if h.apart {
 		return h.verifyApart(t)
 	}
+	return blindOutcome(h.report(t))
+}
+
+// report is what the verifier says of a host of this process.
+func (h blindHost) report(t *testing.T) verify.Report {
+	t.Helper()
 	verifier := &verify.Verifier{Resolve: h.resolve, Dial: h.dial, Now: h.now, Timeout: h.patient}
 	if verifier.Resolve == nil {
 		verifier.Resolve = everywhere
@@ -132,7 +138,7 @@ func (h blindHost) verify(t *testing.T) blindResult {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	defer cancel()
-	return blindOutcome(verifier.Run(ctx, h.target))
+	return verifier.Run(ctx, h.target)
 }
 
 // blindOutcome is the diagnosis, and the detail of the check that it is about.

@@ -10,9 +10,9 @@ import (
 	"github.com/tbcert/tbcert/verify"
 )
 
-// neighbourhoods are the diagnoses that a user would take for one another, by
+// neighborhoods are the diagnoses that a user would take for one another, by
 // what all of them look like from outside.
-func neighbourhoods() map[string][]verify.DiagnosisID {
+func neighborhoods() map[string][]verify.DiagnosisID {
 	return map[string][]verify.DiagnosisID{
 		"the host has no address that can be used": {verify.DNSUnknownName, verify.DNSNoAnswer, verify.TCPIPv6Only},
 		"no connection": {verify.TCPRefused, verify.TCPSilent, verify.TCPNoRoute, verify.TCPIPv6Only, verify.TCPReset, verify.TCPBadPort},
@@ -100,7 +100,7 @@ func coverRows() []afterRow {
 	}
 }
 
-// Each of these is told from its neighbours.
+// Each of these is told from its neighbors.
 func TestCoverRows(t *testing.T) {
 	t.Parallel()
 	w := newBlindWorld(t)
@@ -112,7 +112,7 @@ func TestCoverRows(t *testing.T) {
 	}
 }
 
-// tell runs a row and wants its diagnosis: no neighbour's, and no other check's.
+// tell runs a row and wants its diagnosis: no neighbor's, and no other check's.
 func (row afterRow) tell(t *testing.T, w *blindWorld) {
 	t.Helper()
 	report := row.host(w.in(t)).report(t)
@@ -120,16 +120,16 @@ func (row afterRow) tell(t *testing.T, w *blindWorld) {
 		return
 	}
 	likeness := "which nobody would take for it"
-	if slices.Contains(neighboursOf(row.want), report.Diagnosis) {
-		likeness = "its neighbour"
+	if slices.Contains(neighborsOf(row.want), report.Diagnosis) {
+		likeness = "its neighbor"
 	}
 	t.Errorf("the diagnosis is %q, %s, want %q: %s", report.Diagnosis, likeness, row.want, report.Problem())
 }
 
-// neighboursOf gives the diagnoses that one could be taken for.
-func neighboursOf(id verify.DiagnosisID) []verify.DiagnosisID {
+// neighborsOf gives the diagnoses that one could be taken for.
+func neighborsOf(id verify.DiagnosisID) []verify.DiagnosisID {
 	var all []verify.DiagnosisID
-	for _, group := range neighbourhoods() {
+	for _, group := range neighborhoods() {
 		if !slices.Contains(group, id) {
 			continue
 		}
@@ -196,7 +196,7 @@ func TestBlindAlone(t *testing.T) {
 }
 
 // Every diagnosis of the catalogue is brought about where nothing but it is right,
-// has neighbours, and each neighbour is brought about likewise: so each of them is
+// has neighbors, and each neighbor is brought about likewise: so each of them is
 // told from what looks like it.
 func TestEveryDiagnosisIsToldFromItsNeighbours(t *testing.T) {
 	t.Parallel()
@@ -207,16 +207,16 @@ func TestEveryDiagnosisIsToldFromItsNeighbours(t *testing.T) {
 	known := map[verify.DiagnosisID]bool{}
 	for _, entry := range verify.Catalogue() {
 		known[entry.ID] = true
-		neighbours := neighboursOf(entry.ID)
+		neighbors := neighborsOf(entry.ID)
 		if len(made[entry.ID]) == 0 {
 			t.Errorf("nothing brings %s about: add a row", entry.ID)
 		}
-		if len(neighbours) == 0 {
-			t.Errorf("%s has no neighbours: say what it could be taken for", entry.ID)
+		if len(neighbors) == 0 {
+			t.Errorf("%s has no neighbors: say what it could be taken for", entry.ID)
 		}
-		t.Logf("%s: by %s; not %s", entry.ID, made[entry.ID], fmt.Sprint(neighbours))
+		t.Logf("%s: by %s; not %s", entry.ID, made[entry.ID], fmt.Sprint(neighbors))
 	}
-	for like, group := range neighbourhoods() {
+	for like, group := range neighborhoods() {
 		for _, id := range group {
 			if !known[id] {
 				t.Errorf("%q is not in the catalogue, and stands under %q", id, like)
