@@ -53,7 +53,7 @@ func (b *broker) setFaults(faults Faults) { b.faults.Store(&faults) }
 // listen adds a socket, which [broker.serve] then serves.
 func (b *broker) listen(id string, socket net.Listener) error {
 	return b.server.AddListener(&listener{
-		id: id, socket: socket, wrap: b.wrap, gone: b.gone, done: make(chan struct{}), links: map[*link]struct{}{},
+		id: id, socket: socket, wrap: b.wrap, gone: b.gone, dismiss: b.dismiss, done: make(chan struct{}), links: map[*link]struct{}{},
 	})
 }
 
@@ -79,6 +79,17 @@ func (b *broker) gone(l *link) {
 	}
 	if l.device != "" {
 		b.store.gone(l.device, l)
+	}
+}
+
+// dismiss says goodbye to the clients of a listener. mochi-mqtt's own way to do
+// so takes a lock twice for reading (Clients.GetByListener), and never ends when
+// a client leaves in between.
+func (b *broker) dismiss(listener string) {
+	for _, client := range b.server.Clients.GetAll() {
+		if client.Net.Listener == listener && !client.Closed() {
+			_ = b.server.DisconnectClient(client, packets.ErrServerShuttingDown) // gives the reason back as an error
+		}
 	}
 }
 

@@ -69,7 +69,9 @@ type listener struct {
 	socket net.Listener
 	wrap   func(net.Conn) *link
 	gone   func(*link)
-	log    *slog.Logger
+	// dismiss says goodbye to the clients of the listener of that name.
+	dismiss func(id string)
+	log     *slog.Logger
 
 	done chan struct{}
 	wg   sync.WaitGroup
@@ -158,9 +160,9 @@ func (l *listener) attend(link *link, establish listeners.EstablishFn) {
 	}
 }
 
-// Close ends all connections, and waits for that. mochi-mqtt's tell says
-// goodbye to its clients first, as long as they take it.
-func (l *listener) Close(tell listeners.CloseFn) {
+// Close ends all connections, and waits for that. It says goodbye to the clients
+// first, as long as they take it, and not in mochi-mqtt's way, which may hang.
+func (l *listener) Close(listeners.CloseFn) {
 	l.mu.Lock()
 	if !l.closed {
 		l.closed = true
@@ -169,7 +171,7 @@ func (l *listener) Close(tell listeners.CloseFn) {
 	l.mu.Unlock()
 	_ = l.socket.Close()
 	hurry := time.AfterFunc(farewell, l.cut)
-	tell(l.id)
+	l.dismiss(l.id)
 	hurry.Stop()
 	l.cut()
 	l.wg.Wait()
