@@ -117,8 +117,8 @@ func (f *fleet) open(ctx context.Context) (err error) {
 	return unfitInventory(err)
 }
 
-// openAlone opens the inventory for a change of credentials, which one machine
-// makes at a time.
+// openAlone opens the inventory for a change of credentials that other machines
+// have no part in.
 func (f *fleet) openAlone(ctx context.Context) error {
 	if err := f.open(ctx); err != nil || f.store == nil || f.options.dryRun {
 		return err

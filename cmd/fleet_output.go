@@ -101,14 +101,20 @@ func (f *fleet) provision(command *cobra.Command, batch *provision.Batch, device
 	t.progress = f.app.ui.Progress("devices", devices.Total())
 	summary, err := batch.Run(command.Context(), devices, t.row)
 	t.progress.End()
-	if devices.shared && err == nil && command.Context().Err() == nil {
-		summary.Elsewhere, summary.Left = summary.Left, 0 // the source says that none is left
-	}
+	devices.others(command.Context(), &summary, err)
 	if offline && !batch.DryRun && summary.Left < summary.Total {
 		err = errors.Join(err, f.writeImport(context.WithoutCancel(command.Context())))
 		t.importFile = f.ws.Path(workspace.ImportFile)
 	}
 	return t.finish(summary, err)
+}
+
+// others counts the devices that other machines have done: a run that came to its
+// end left none.
+func (d *deviceSource) others(ctx context.Context, summary *provision.Summary, err error) {
+	if d.shared && err == nil && ctx.Err() == nil {
+		summary.Elsewhere, summary.Left = summary.Left, 0 // the source says that none is left
+	}
 }
 
 // finish tells the whole, and gives the command's outcome.

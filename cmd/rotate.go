@@ -11,8 +11,10 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/tbcert/tbcert/cmd/internal/settings"
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
 	"github.com/tbcert/tbcert/provision"
+	"github.com/tbcert/tbcert/provision/inventory"
 	"github.com/tbcert/tbcert/verify"
 )
 
@@ -87,12 +89,15 @@ func runRotate(command *cobra.Command, a *app, options *rotateOptions, names []s
 		return err
 	}
 	defer func() { err = errors.Join(err, f.close()) }()
-	if err := f.openAlone(ctx); err != nil {
+	if err := f.open(ctx); err != nil {
 		return err
 	}
 	source, err := options.source(ctx, f, names)
 	if err != nil {
 		return err
+	}
+	if err := options.share(ctx, f, changer, source, names); err != nil {
+		return errors.Join(err, source.close())
 	}
 	defer func() { err = errors.Join(err, source.close()) }()
 	rotation, err := options.rotation(ctx, f, changer)
@@ -203,6 +208,52 @@ func (o *rotateOptions) source(ctx context.Context, f *fleet, names []string) (*
 		return nil, err
 	}
 	return &deviceSource{Source: recorded, close: recorded.Close}, nil
+}
+
+// share takes the devices from the inventory when other machines may, too. The
+// same command on another machine does a part of them, and another change of
+// credentials has to wait.
+func (o *rotateOptions) share(ctx context.Context, f *fleet, changer provision.Changer, devices *deviceSource, names []string) error {
+	if !f.shared() || o.dryRun {
+		return nil
+	}
+	spool, err := inventory.NewSpool(ctx, f.scratchDir())
+	if err != nil {
+		return err
+	}
+	if err := copyNames(ctx, spool, devices.Source); err != nil {
+		return errors.Join(err, spool.Close())
+	}
+	shared, err := f.store.Share(ctx, inventory.Work{
+		Kind: "rotate", Registrar: changer.Kind(), Host: settings.MachineHosts()[0],
+		Criterion: fmt.Sprintf("%q all=%t older-than=%q to=%q", names, o.all, o.olderThan, o.credential),
+	}, spool)
+	if err != nil {
+		return errors.Join(err, spool.Close())
+	}
+	devices.Source, devices.shared = shared, true
+	if o.wave > 0 {
+		devices.Source = stopping{shared}
+	}
+	recorded := devices.close
+	devices.close = func() error {
+		return errors.Join(shared.Release(context.WithoutCancel(ctx)), spool.Close(), recorded())
+	}
+	return nil
+}
+
+// stopping is a shared source that ends once a device has failed on any machine.
+type stopping struct{ *inventory.Shared }
+
+func (s stopping) Take(ctx context.Context, n int) ([]provision.Task, error) {
+	progress, err := s.Progress(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if progress.Failed > 0 {
+		return nil, fmt.Errorf("%w: %d of %d devices failed, here or on other machines; see to them and run this again for those that are left", provision.ErrStopped, progress.Failed, progress.Total)
+	}
+	return s.Shared.Take(ctx, n)
 }
 
 // rotation is what is to be done.
@@ -336,6 +387,7 @@ func (f *fleet) rotate(command *cobra.Command, rotation *provision.Rotation, sou
 	t.progress = f.app.ui.Progress("devices", source.Total())
 	summary, err := rotation.Run(command.Context(), source, t.row)
 	t.progress.End()
+	source.others(command.Context(), &summary, err)
 	if rotation.Changer.Kind() == provision.RegistrarOffline {
 		err = errors.Join(err, f.renewImport(command.Context(), t, summary, summary.Rotated))
 	}

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/tbcert/tbcert/certs/secret"
 	"github.com/tbcert/tbcert/cmd"
@@ -35,6 +36,7 @@ type plant struct {
 	dir      string
 	board    *sandbox.Server
 	sessions []*device.Session
+	now      func() time.Time // nil: the time as it is
 }
 
 func newPlant(t *testing.T, working, resting int) *plant {
@@ -62,7 +64,9 @@ func newPlant(t *testing.T, working, resting int) *plant {
 	if err := os.WriteFile(csv, []byte(manifest.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p.tbcert(0, "provision", "--from", csv, "--url", p.url())
+	if working+resting > 0 {
+		p.tbcert(0, "provision", "--from", csv, "--url", p.url())
+	}
 	for i := range working {
 		p.connect(fmt.Sprintf("meter-%03d", i))
 	}
@@ -76,7 +80,7 @@ func (p *plant) tbcert(want int, args ...string) (last map[string]any) {
 	p.t.Helper()
 	var out, errOut bytes.Buffer
 	args = append(args, "-C", p.dir, "-o", "json")
-	code := cmd.Run(p.t.Context(), args, cmd.Process{In: strings.NewReader(""), Out: &out, Err: &errOut, Environ: []string{"TBCERT_API_KEY=" + apiKeyCanary}})
+	code := cmd.Run(p.t.Context(), args, cmd.Process{In: strings.NewReader(""), Out: &out, Err: &errOut, Environ: []string{"TBCERT_API_KEY=" + apiKeyCanary}, Now: p.now})
 	if code != want {
 		p.t.Fatalf("%v ends with %d, want %d:\n%s%s", args, code, want, out.String(), errOut.String())
 	}
@@ -95,15 +99,12 @@ func (p *plant) verify(want int, args ...string) map[string]any {
 // connect is a device that comes to work.
 func (p *plant) connect(name string) {
 	p.t.Helper()
-	token, err := os.ReadFile(filepath.Join(p.dir, "devices", name, "token"))
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	token := p.token(name)
 	conn, err := net.Dial("tcp", p.board.MQTTAddr().String())
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	session, err := device.Connect(p.t.Context(), conn, device.Login{Username: secret.New(strings.TrimSpace(string(token)))})
+	session, err := device.Connect(p.t.Context(), conn, device.Login{Username: secret.New(token)})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -185,14 +186,10 @@ func TestVerifyShared(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t, 0, shared)
 	url := postgrestest.Start(t)
-	other := *p
-	other.dir = t.TempDir()
-	if out, err := exec.Command("cp", "-a", p.dir+"/.", other.dir).CombinedOutput(); err != nil { // with the modes
-		t.Fatalf("%v\n%s", err, out)
-	}
+	other := p.copy()
 	var machines sync.WaitGroup
 	var verified atomic.Int64
-	for _, machine := range []*plant{p, &other} {
+	for _, machine := range []*plant{p, other} {
 		machines.Go(func() {
 			summary := machine.verify(0, "--all", "--inventory", url, "--yes", "--jobs", "1") // slowly, so that both have their part
 			passed, _ := summary["passed"].(float64)
@@ -207,6 +204,92 @@ func TestVerifyShared(t *testing.T) {
 	if got := verified.Load(); got != shared {
 		t.Errorf("%d devices were verified, want each of %d once", got, shared)
 	}
+}
+
+// copy is the site on another machine.
+func (p *plant) copy() *plant {
+	p.t.Helper()
+	other := *p
+	other.dir = p.t.TempDir()
+	if out, err := exec.Command("cp", "-a", p.dir+"/.", other.dir).CombinedOutput(); err != nil { // with the modes
+		p.t.Fatalf("%v\n%s", err, out)
+	}
+	return &other
+}
+
+// Machines that share an inventory share a rotation: each device changes once, and
+// the machine that did it has its bundle.
+func TestRotateShared(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, 0, 0)
+	url := postgrestest.Start(t)
+	names := make([]string, shared)
+	for i := range names {
+		names[i] = fmt.Sprintf("meter-%03d", i)
+	}
+	p.tbcert(0, append([]string{"provision", "--url", p.url(), "--inventory", url}, names...)...)
+	before := p.board.Devices()
+	p.now = func() time.Time { return time.Now().AddDate(0, 0, 2) }
+	other := p.copy()
+	var machines sync.WaitGroup
+	var rotated atomic.Int64
+	for _, machine := range []*plant{p, other} {
+		machines.Go(func() {
+			summary := machine.tbcert(0, "rotate", "--older-than", "1d", "--url", p.url(), "--inventory", url, "--yes", "--jobs", "1", "--wave", "20")
+			did, _ := summary["rotated"].(float64)
+			rotated.Add(int64(did))
+		})
+	}
+	machines.Wait()
+	if got := rotated.Load(); got != shared {
+		t.Errorf("%d devices were rotated, want each of %d once", got, shared)
+	}
+	for i, device := range p.board.Devices() {
+		has := device.Token.Reveal()
+		if has == before[i].Token.Reveal() {
+			t.Errorf("%s kept its token", device.Name)
+		}
+		if p.token(device.Name) != has && other.token(device.Name) != has {
+			t.Errorf("neither machine has the token that %s has", device.Name)
+		}
+	}
+}
+
+// Waves stop on all machines when a device fails on one.
+func TestRotateSharedStops(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, 0, 0)
+	url := postgrestest.Start(t)
+	names := make([]string, shared)
+	for i := range names {
+		names[i] = fmt.Sprintf("meter-%03d", i)
+	}
+	p.tbcert(0, append([]string{"provision", "--url", p.url(), "--inventory", url}, names...)...)
+	p.tbcert(0, "provision", "a-device-that-was-never-imported", "--inventory", url)
+	other := p.copy()
+	var machines sync.WaitGroup
+	var changed atomic.Int64
+	for _, machine := range []*plant{p, other} {
+		machines.Go(func() {
+			summary := machine.tbcert(1, "rotate", "--all", "--url", p.url(), "--inventory", url, "--yes", "--wave", "10")
+			rotated, _ := summary["rotated"].(float64)
+			changed.Add(int64(rotated))
+		})
+	}
+	machines.Wait()
+	if got := changed.Load(); got > shared/2 {
+		t.Errorf("%d of %d devices were rotated after one had failed", got, shared)
+	}
+}
+
+// token is what a device's bundle has.
+func (p *plant) token(name string) string {
+	p.t.Helper()
+	token, err := os.ReadFile(filepath.Join(p.dir, "devices", name, "token"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return strings.TrimSpace(string(token))
 }
 
 // When ThingsBoard cannot be asked whether a device is at work, nobody connects

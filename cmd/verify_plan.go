@@ -422,12 +422,22 @@ func (v *verification) fill(ctx context.Context, spool *inventory.Spool) error {
 		defer closeIn()
 		return provision.ReadManifest(ctx, in, name, provision.FormatOf(from), namesOnly{spool})
 	}
-	for i, name := range v.names {
-		if err := spool.Add(ctx, provision.Row{Line: i + 1, Device: provision.Device{Name: name}}); err != nil {
+	return copyNames(ctx, spool, &nameSource{names: v.names})
+}
+
+// copyNames puts the names of a source into a spool.
+func copyNames(ctx context.Context, to *inventory.Spool, from provision.Source) error {
+	for {
+		tasks, err := from.Take(ctx, takeSize)
+		if err != nil || len(tasks) == 0 {
 			return err
 		}
+		for _, task := range tasks {
+			if err := to.Add(ctx, provision.Row{Line: to.Total() + 1, Device: provision.Device{Name: task.Device.Name}}); err != nil {
+				return err
+			}
+		}
 	}
-	return nil
 }
 
 // namesOnly keeps of a file's rows what verify needs.
