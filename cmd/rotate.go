@@ -96,7 +96,7 @@ func runRotate(command *cobra.Command, a *app, options *rotateOptions, names []s
 	if err != nil {
 		return err
 	}
-	if err := options.share(ctx, f, changer, source, names); err != nil {
+	if err := options.share(ctx, f, changer.Kind(), source); err != nil {
 		return errors.Join(err, source.close())
 	}
 	defer func() { err = errors.Join(err, source.close()) }()
@@ -191,7 +191,7 @@ func (o *rotateOptions) source(ctx context.Context, f *fleet, names []string) (*
 			return nil, invalid(err)
 		}
 		list, err := provision.NewList(devices)
-		return &deviceSource{Source: list, close: func() error { return nil }}, invalid(err)
+		return &deviceSource{Source: list, criterion: fmt.Sprintf("%q to=%q", names, o.credential), close: func() error { return nil }}, invalid(err)
 	}
 	oldest := f.app.process.Now().Add(-o.age)
 	recorded, err := f.recorded(ctx, func(r provision.Record) bool {
@@ -207,13 +207,14 @@ func (o *rotateOptions) source(ctx context.Context, f *fleet, names []string) (*
 	if err != nil {
 		return nil, err
 	}
-	return &deviceSource{Source: recorded, close: recorded.Close}, nil
+	criterion := fmt.Sprintf("all=%t older-than=%q to=%q", o.all, o.olderThan, o.credential)
+	return &deviceSource{Source: recorded, criterion: criterion, close: recorded.Close}, nil
 }
 
 // share takes the devices from the inventory when other machines may, too. The
 // same command on another machine does a part of them, and another change of
 // credentials has to wait.
-func (o *rotateOptions) share(ctx context.Context, f *fleet, changer provision.Changer, devices *deviceSource, names []string) error {
+func (o *rotateOptions) share(ctx context.Context, f *fleet, registrar provision.RegistrarKind, devices *deviceSource) error {
 	if !f.shared() || o.dryRun {
 		return nil
 	}
@@ -225,8 +226,7 @@ func (o *rotateOptions) share(ctx context.Context, f *fleet, changer provision.C
 		return errors.Join(err, spool.Close())
 	}
 	shared, err := f.store.Share(ctx, inventory.Work{
-		Kind: "rotate", Registrar: changer.Kind(), Host: settings.MachineHosts()[0],
-		Criterion: fmt.Sprintf("%q all=%t older-than=%q to=%q", names, o.all, o.olderThan, o.credential),
+		Kind: "rotate", Registrar: registrar, Host: settings.MachineHosts()[0], Criterion: devices.criterion,
 	}, spool)
 	if err != nil {
 		return errors.Join(err, spool.Close())

@@ -54,7 +54,7 @@ func (s *Store) join(ctx context.Context, job string, begin func(others bool) er
 		err = errors.Join(err, unlockErr)
 	}()
 	sum := sha256.Sum256([]byte(job))
-	number := int32(binary.BigEndian.Uint32(sum[:]) >> 1) //nolint:gosec // 31 bits
+	number := int32(binary.BigEndian.Uint32(sum[:]) >> 1)
 	var others, strangers int
 	err = conn.QueryRowContext(ctx, `
 		SELECT count(*) FILTER (WHERE objid = $2::bigint::oid), count(*) FILTER (WHERE objid <> $2::bigint::oid)
