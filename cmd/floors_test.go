@@ -36,7 +36,7 @@ func floors() map[string][]string {
 		"cmd/internal/site":                {"certs", "certs/secret", "cmd/internal/settings", "cmd/internal/workspace", "templates"},
 		"cmd": {
 			"certs", "certs/secret", "cmd/internal/settings", "cmd/internal/site", "cmd/internal/ui", "cmd/internal/workspace",
-			"provision", "provision/inventory", "sandbox", "thingsboard/device", "thingsboard/rest", "verify", "verify/monitor", "verify/report",
+			"provision", "provision/inventory", "sandbox", "templates", "thingsboard/device", "thingsboard/rest", "verify", "verify/monitor", "verify/report",
 		},
 		"cmd/tbcert": {"cmd"},
 	}

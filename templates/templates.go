@@ -1,6 +1,6 @@
 // Package templates holds the text files that tbcert writes for others: what a
-// ThingsBoard server is configured with, what a device runs, and what systemd
-// runs to keep watch.
+// ThingsBoard server is configured with, what a device runs, what systemd runs
+// to keep watch, and what operators do, step by step.
 //
 // A template stands beside this file as DIR/NAME.tmpl and is rendered as
 // DIR/NAME. The package knows no type of tbcert's: the data is the caller's.
@@ -24,6 +24,20 @@ var files embed.FS
 
 // ErrUnknown is the error for a name that no template has.
 var ErrUnknown = errors.New("no such template")
+
+// Names gives the templates of a directory, without their extensions, sorted.
+func Names(dir string) []string {
+	entries, err := files.ReadDir(dir)
+	if err != nil {
+		return nil // there is none
+	}
+	var names []string
+	for _, entry := range entries {
+		name, _, _ := strings.Cut(entry.Name(), ".")
+		names = append(names, name)
+	}
+	return names
+}
 
 // Render fills in the template name, for instance "device/connect.sh", with
 // data. A field or key that the template wants and data does not have is an
