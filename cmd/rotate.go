@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -158,30 +156,12 @@ func (o *rotateOptions) parse(names []string) (err error) {
 		}
 	}
 	if o.olderThan != "" {
-		if o.age, err = parseAge(o.olderThan); err != nil {
+		if o.age, err = settings.ParseAge(o.olderThan); err != nil {
 			return fmt.Errorf("--older-than: %w", err)
 		}
 	}
 	return nil
 }
-
-// parseAge takes a length of time, in days ("90d") or as Go has them ("36h").
-func parseAge(s string) (time.Duration, error) {
-	if days, isDays := strings.CutSuffix(s, "d"); isDays {
-		n, err := strconv.Atoi(days)
-		if err == nil && n >= 0 && n <= maxAgeDays {
-			return time.Duration(n) * 24 * time.Hour, nil
-		}
-	}
-	age, err := time.ParseDuration(s)
-	if err != nil || age < 0 {
-		return 0, fmt.Errorf("%q is not a length of time such as 90d or 36h", s)
-	}
-	return age, nil
-}
-
-// maxAgeDays is a hundred years.
-const maxAgeDays = 36525
 
 // source is the devices that are asked for.
 func (o *rotateOptions) source(ctx context.Context, f *fleet, names []string) (*deviceSource, error) {

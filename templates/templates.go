@@ -45,7 +45,9 @@ func Names(dir string) []string {
 //
 // Templates can use functions that quote a text: sh, so that a POSIX shell reads
 // it as one word, and for systemd unitword (an argument), unitpath (an absolute
-// path) and unitline (the rest of a line). What systemd cannot take is an error.
+// path) and unitline (the rest of a line); what systemd cannot take is an error.
+// xml makes it a text of an XML document, and winword one argument of a Windows
+// command line.
 func Render(name string, data any) ([]byte, error) {
 	text, err := files.ReadFile(name + extension)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -56,7 +58,9 @@ func Render(name string, data any) ([]byte, error) {
 	}
 	parsed, err := template.New(name).
 		Option("missingkey=error").
-		Funcs(template.FuncMap{"sh": quoteShell, "unitline": unitLine, "unitword": unitWord, "unitpath": unitPath}).
+		Funcs(template.FuncMap{
+			"sh": quoteShell, "unitline": unitLine, "unitword": unitWord, "unitpath": unitPath, "winword": windowsWord, "xml": xmlText,
+		}).
 		Parse(string(text))
 	if err != nil {
 		return nil, fmt.Errorf("parse the template %s: %w", name, err)

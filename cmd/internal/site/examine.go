@@ -34,6 +34,7 @@ type examination struct {
 func Examine(ws *workspace.Workspace, s *Site, now time.Time) []Finding {
 	e := &examination{ws: ws, site: s, now: now}
 	e.interrupted()
+	e.hook()
 	e.files()
 	e.dates()
 	e.serverFits()
@@ -50,6 +51,13 @@ func (e *examination) found(file, fix, format string, args ...any) {
 func (e *examination) interrupted() {
 	if pending, err := e.ws.Interrupted(); err == nil && pending {
 		e.found(".", "run tbcert init: it finishes the change first", "a change was interrupted and is not finished")
+	}
+}
+
+// hook looks for a renewal whose hook has not succeeded yet.
+func (e *examination) hook() {
+	if owed, err := e.ws.Exists(workspace.HookOwed); err == nil && owed {
+		e.found(workspace.HookOwed, "run tbcert renew with the same --hook", "the server certificate was renewed, and its hook did not succeed: the server may have the old one")
 	}
 }
 
@@ -108,7 +116,7 @@ func (e *examination) file(file wantedFile) {
 
 // dates looks for certificates near or past their end.
 func (e *examination) dates() {
-	const issue = "run tbcert init: it issues the server certificate again; then give it to ThingsBoard"
+	const issue = "run tbcert renew; then give the new certificate to ThingsBoard"
 	const replace = "plan a new CA: every device has to get the new root before this one ends"
 	if len(e.site.RootCA) > 0 {
 		e.date(workspace.RootCert, replace, e.site.RootCA[0])

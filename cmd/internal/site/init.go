@@ -58,6 +58,7 @@ type initializer struct {
 	old     *Site // what was there; never nil
 	result  *Result
 	issuer  *certs.Authority // of the server certificate, when it was needed
+	renew   bool             // the server certificate is replaced although it will do
 	now     time.Time
 }
 
@@ -134,7 +135,7 @@ func (i *initializer) add(file workspace.File) { i.result.Files = append(i.resul
 // and writes its files.
 func (i *initializer) server() error {
 	site := i.result.Site
-	if i.serverStands() {
+	if !i.renew && i.serverStands() {
 		site.Server, site.ServerKey = i.old.Server, i.old.ServerKey
 	} else if err := i.issueServer(); err != nil {
 		return err
@@ -179,11 +180,7 @@ func (i *initializer) serverStands() bool {
 	if !certs.KeyFits(i.old.ServerKey, leaf) {
 		return false
 	}
-	signer := i.result.Site.ServerCA
-	if signer == nil {
-		signer = i.result.Site.RootCA[0]
-	}
-	return leaf.CheckSignatureFrom(signer) == nil &&
+	return leaf.CheckSignatureFrom(i.result.Site.signer()) == nil &&
 		slices.Equal(sorted(certs.Hosts(leaf)), sorted(canonical(wanted.Hosts))) &&
 		string(certs.KeyTypeOf(leaf.PublicKey)) == wanted.KeyType &&
 		i.old.Settings.WithDefaults().ServerDays == wanted.ServerDays &&

@@ -38,6 +38,8 @@ const (
 	ServerKey      = "server/key.pem"
 	ServerPKCS12   = "server/mqttserver.p12"
 	ServerConf     = "server/thingsboard.conf"
+	PreviousPEM    = "server/previous/mqttserver.pem"
+	HookOwed       = "server/hook-owed"
 	DevicesDir     = "devices"
 	InventoryFile  = "inventory.db"
 	ImportFile     = "thingsboard-import.csv"
