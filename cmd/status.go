@@ -22,7 +22,8 @@ type statusResult struct {
 	Fingerprint  string          `json:"root_fingerprint"`
 	Certificates []certificateIn `json:"certificates"`
 	Devices      int             `json:"devices"`
-	Proofs       []proof         `json:"proofs,omitempty"` // the last verification of each device that had one
+	Proofs       []proof         `json:"proofs,omitempty"`   // the last verification of each device that had one
+	Rollover     *site.Rollover  `json:"rollover,omitempty"` // of the root, while it is under way
 	Attention    []site.Finding  `json:"attention"`
 }
 
@@ -68,6 +69,12 @@ func runStatus(command *cobra.Command, a *app) error {
 		return err
 	}
 	result.Attention = append(result.Attention, recorded...)
+	if result.Rollover, err = site.RolloverOf(ws, s); err != nil {
+		return err
+	}
+	if result.Rollover != nil {
+		result.Attention = append(result.Attention, site.Finding{File: workspace.RootFile, Problem: "a change of the root CA is under way", Fix: nextStep(a, result.Rollover)})
+	}
 	result.OK = len(result.Attention) == 0
 	if !result.OK {
 		result.ExitCode = exitAttention
@@ -99,6 +106,9 @@ func (a *app) tellStatus(result statusResult) error {
 	text.WriteString(a.certificateTable(result.Certificates))
 	fmt.Fprintf(&text, "\nRoot fingerprint: %s\nDevices: %d\n", result.Fingerprint, result.Devices)
 	a.proofText(&text, result)
+	if result.Rollover != nil {
+		text.WriteString(rolloverText(result.Rollover))
+	}
 	text.WriteString("\n")
 	if result.OK {
 		text.WriteString(a.ui.Good("Nothing needs attention.") + "\n")

@@ -35,8 +35,9 @@ type Request struct {
 	DefaultHosts func() []string // for a site that names none
 	Import       *Import
 	// Passphrase gives the passphrase of the CA keys. It is called at most
-	// once: for a new CA with create set (the zero Text means keys that are
-	// not encrypted), for an existing one when a key has to be read.
+	// once for each: for a new CA with create set (the zero Text means keys that
+	// are not encrypted), for an existing one when a key has to be read; a new
+	// CA beside an existing one gets the passphrase of that.
 	Passphrase func(create bool, file string) (secret.Text, error)
 	Maker      certs.Maker
 }
@@ -59,7 +60,10 @@ type initializer struct {
 	result  *Result
 	issuer  *certs.Authority // of the server certificate, when it was needed
 	renew   bool             // the server certificate is replaced although it will do
-	now     time.Time
+
+	generation string // ends the names of a CA that is not the first
+	keyDir     string // where the CA's keys are; "" is ca
+	now        time.Time
 }
 
 // Init computes what a workspace needs to be the site that was asked for. It

@@ -40,6 +40,7 @@ const (
 	ServerConf     = "server/thingsboard.conf"
 	PreviousPEM    = "server/previous/mqttserver.pem"
 	HookOwed       = "server/hook-owed"
+	Delivered      = "ca/delivered"
 	DevicesDir     = "devices"
 	InventoryFile  = "inventory.db"
 	ImportFile     = "thingsboard-import.csv"
