@@ -270,7 +270,8 @@ func (r *rolling) rerender() error {
 	defer func() { _ = shelf.close() }() // nothing of it is open for writing
 	progress := r.app.ui.Progress("bundles", len(directories))
 	defer progress.End()
-	return provision.Rerender(r.command.Context(), siteOf(r.site), shelf, directories, func(_ string, written bool) {
+	onboarder := provision.Onboarder{Site: siteOf(r.site), Shelf: shelf}
+	return onboarder.Rerender(r.command.Context(), directories, func(_ string, written bool) {
 		progress.Done(true)
 		if written {
 			r.result.Bundles++

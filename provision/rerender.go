@@ -7,13 +7,13 @@ import (
 	"io/fs"
 )
 
-// Rerender writes the bundles again that are not as the site would have them now,
+// Rerender writes the bundles again that are not as the Site would have them now,
 // after its roots, its host or its ports have changed. They keep the credentials
 // that they have: nothing is registered, and nothing is recorded. It reports each
-// bundle, and whether it was written; one without a credential is left alone.
-// Once ctx ends no further bundle is begun. Run again, it goes on.
-func Rerender(ctx context.Context, site Site, shelf Shelf, directories []string, report func(directory string, written bool)) error {
-	renderer, err := newRenderer(site)
+// bundle, and whether it was written; one without a credential is left alone. Only
+// Site and Shelf are needed. Once ctx ends no further bundle is begun. Run again, it goes on.
+func (o *Onboarder) Rerender(ctx context.Context, directories []string, report func(directory string, written bool)) error {
+	renderer, err := newRenderer(o.Site)
 	if err != nil {
 		return err
 	}
@@ -25,7 +25,7 @@ func Rerender(ctx context.Context, site Site, shelf Shelf, directories []string,
 		directories = directories[len(part):]
 		var bundles []Bundle
 		for _, directory := range part {
-			bundle, differs, err := renderer.again(ctx, shelf, directory)
+			bundle, differs, err := renderer.again(ctx, o.Shelf, directory)
 			if err != nil {
 				return err
 			}
@@ -37,7 +37,7 @@ func Rerender(ctx context.Context, site Site, shelf Shelf, directories []string,
 		if len(bundles) == 0 {
 			continue
 		}
-		if err := shelf.WriteBundles(context.WithoutCancel(ctx), bundles); err != nil {
+		if err := o.Shelf.WriteBundles(context.WithoutCancel(ctx), bundles); err != nil {
 			return fmt.Errorf("write the bundles: %w", err)
 		}
 	}
