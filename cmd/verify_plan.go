@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -116,8 +117,13 @@ func (v *verification) begin(names []string) error {
 	if err := v.choose(names); err != nil {
 		return err
 	}
+	if len(v.names) == 0 && !v.fleet || o.devices.serverOnly || o.strict && v.fleet { // the server by itself
+		if err := o.check(v.base); err != nil {
+			return err
+		}
+	}
 	if len(v.names) == 0 && !v.fleet {
-		return o.check(v.base)
+		return nil
 	}
 	if err := v.openStore(); err != nil {
 		return err
@@ -139,6 +145,7 @@ func (v *verification) check(names []string) error {
 // choose finds out which devices are meant.
 func (v *verification) choose(names []string) (err error) {
 	devices := v.options.devices
+	names = once(names)
 	v.names = names
 	v.fleet = devices.all || devices.from != "" || len(names) > 1
 	switch {
@@ -147,7 +154,33 @@ func (v *verification) choose(names []string) (err error) {
 	case devices.all:
 		v.names, err = v.bundled()
 	}
-	return err
+	switch {
+	case err != nil:
+		return err
+	case devices.all && len(v.names) == 0:
+		return fmt.Errorf("no device has a bundle in %s: run this in the site's workspace (-C DIR), after `tbcert provision NAME`", v.ws.Path(workspace.DevicesDir))
+	case devices.canary != "" && devices.from == "" && !slices.Contains(v.names, devices.canary):
+		return notAmong(devices.canary)
+	default:
+		return nil
+	}
+}
+
+// once leaves out names that were there before: two connections as one device put
+// each other out.
+func once(names []string) (kept []string) {
+	for _, name := range names {
+		if !slices.Contains(kept, name) {
+			kept = append(kept, name)
+		}
+	}
+	return kept
+}
+
+// notAmong is a canary that is none of the devices: all would pass, and nobody
+// have connected.
+func notAmong(canary string) error {
+	return fmt.Errorf("--canary %s is none of the devices, so nobody would connect", canary)
 }
 
 func (v *verification) close() {
@@ -420,7 +453,14 @@ func (v *verification) fill(ctx context.Context, spool *inventory.Spool) error {
 			return err
 		}
 		defer closeIn()
-		return provision.ReadManifest(ctx, in, name, provision.FormatOf(from), namesOnly{spool})
+		names := &namesOnly{Spool: spool, canary: v.options.devices.canary}
+		if err := provision.ReadManifest(ctx, in, name, provision.FormatOf(from), names); err != nil {
+			return err
+		}
+		if names.canary != "" && !names.seen {
+			return notAmong(names.canary)
+		}
+		return nil
 	}
 	return copyNames(ctx, spool, &nameSource{names: v.names})
 }
@@ -441,9 +481,14 @@ func copyNames(ctx context.Context, to *inventory.Spool, from provision.Source) 
 }
 
 // namesOnly keeps of a file's rows what verify needs.
-type namesOnly struct{ *inventory.Spool }
+type namesOnly struct {
+	*inventory.Spool
+	canary string
+	seen   bool // the canary is among them
+}
 
-func (n namesOnly) Add(ctx context.Context, row provision.Row) error {
+func (n *namesOnly) Add(ctx context.Context, row provision.Row) error {
+	n.seen = n.seen || row.Device.Name == n.canary
 	row.Device = provision.Device{Name: row.Device.Name}
 	return n.Spool.Add(ctx, row)
 }

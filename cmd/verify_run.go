@@ -41,7 +41,7 @@ func (v *verification) isFleet() bool { return v.fleet && !v.options.devices.ser
 // single verifies one target, and takes the result into the round.
 func (v *verification) single(ctx context.Context, r *round) verify.Result {
 	result := v.one(ctx)
-	r.total = 1
+	r.total, r.code = 1, result.Report.ExitCode
 	r.add(result)
 	if result.Report.ExitCode != exitInterrupted && result.Subject.Device != "" && r.worthKeeping(result) {
 		v.keep(ctx, []inventory.Verification{verificationOf(result)})
@@ -94,7 +94,7 @@ func (v *verification) many(ctx context.Context, r *round) (code int, err error)
 	}
 	r.total, r.source, r.shared = devices.total, devices.source, devices.shared
 	if r.failures, err = v.ws.Scratch(workspace.UnprovedFile); err != nil {
-		return 0, err
+		r.unlisted(err)
 	}
 	if !r.quiet {
 		r.progress = v.app.ui.Progress("devices", devices.total)
@@ -104,7 +104,8 @@ func (v *verification) many(ctx context.Context, r *round) (code int, err error)
 	if r.progress != nil {
 		r.progress.End()
 	}
-	err = errors.Join(err, r.flush(ctx), r.keepFailures(ctx))
+	err = errors.Join(err, r.flush(ctx))
+	r.keepFailures(ctx)
 	if devices.shared && err == nil {
 		r.elsewhere = r.total - r.done() // the source says that none is left
 	}
@@ -126,7 +127,7 @@ func (r *round) row(result verify.Result) {
 	failed := ""
 	if !result.Report.OK {
 		failed = r.problem(result)
-		r.broken = errors.Join(r.broken, r.keepFailure(result.Subject.Device, failed))
+		r.keepFailure(result.Subject.Device, failed)
 	}
 	if r.worthKeeping(result) {
 		r.kept = append(r.kept, verificationOf(result))
@@ -140,10 +141,14 @@ func (r *round) row(result verify.Result) {
 	}
 }
 
-// worthKeeping reports whether a result belongs on record: of a watch, whose
+// worthKeeping reports whether a result belongs on record: no bundle that is
+// whole, which proves nothing and would hide a failure; and of a watch, whose
 // rounds are many, the first of a device and those that differ from the one
 // before.
 func (r *round) worthKeeping(result verify.Result) bool {
+	if result.How == verify.HowBundle && result.Report.OK {
+		return false
+	}
 	if r.v.options.results.watch == 0 {
 		return true
 	}
@@ -171,22 +176,42 @@ func (r *round) flush(ctx context.Context) error {
 	return err
 }
 
-func (r *round) keepFailure(device, problem string) error {
-	_, err := r.failures.Write(provision.EncodeRow(provision.Device{Name: device}, problem))
-	return err
+func (r *round) keepFailure(device, problem string) {
+	if r.failures == nil {
+		return
+	}
+	if _, err := r.failures.Write(provision.EncodeRow(provision.Device{Name: device}, problem)); err != nil {
+		r.unlisted(errors.Join(err, r.failures.Discard()))
+		r.failures = nil
+	}
+}
+
+// unlisted tells that there will be no file of the devices that failed. What was
+// found is worth telling all the same.
+func (r *round) unlisted(err error) {
+	r.v.app.ui.Warn("the devices that fail are not listed in %s: %v", r.v.ws.Path(workspace.UnprovedFile), err)
 }
 
 // keepFailures makes a file of the devices that failed. A run over such a file
 // that is interrupted leaves it as it was: it holds those that had no turn.
-func (r *round) keepFailures(ctx context.Context) error {
+func (r *round) keepFailures(ctx context.Context) {
+	if r.failures == nil {
+		return
+	}
+	finish := r.failures.Keep
 	switch {
 	case ctx.Err() != nil && (r.v.options.devices.from != "" || len(r.causes) == 0):
-		return r.failures.Discard()
+		finish = r.failures.Discard
 	case len(r.causes) == 0:
-		return r.failures.Drop()
+		finish = r.failures.Drop
 	}
-	r.failedFile = r.v.ws.Path(workspace.UnprovedFile)
-	return r.failures.Keep()
+	if err := finish(); err != nil {
+		r.unlisted(err)
+		return
+	}
+	if len(r.causes) > 0 && (ctx.Err() == nil || r.v.options.devices.from == "") {
+		r.failedFile = r.v.ws.Path(workspace.UnprovedFile)
+	}
 }
 
 // blocked tells that ThingsBoard blocks this address.
