@@ -309,3 +309,35 @@ func TestVerifyAsksFirst(t *testing.T) {
 	}
 	p.verify(0, "--all", "--take-over", "--url", nobody, "--call-timeout", "1s", "--payload", `{"a":1}`)
 }
+
+// A server that lets the new credential in and takes no test message, as one does
+// whose profile expects another form, leaves a rotated device with the new one.
+func TestRotateProvesTheLogin(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, 0, 1)
+	faults, err := sandbox.ParseFaults("close-after-publish")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.board.SetFaults(faults)
+	file := filepath.Join(p.dir, "tbcert.yaml")
+	settings, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := fmt.Sprintf("mqtts-port: %d", p.board.MQTTSAddr().(*net.TCPAddr).Port)
+	settings = bytes.Replace(settings, []byte("mqtts-port: 8883"), []byte(port), 1)
+	if err := os.WriteFile(file, settings, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.verify(17, "meter-000")
+	token := filepath.Join(p.dir, "devices", "meter-000", "token")
+	before, err := os.ReadFile(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.tbcert(0, "rotate", "meter-000", "--url", p.url(), "--verify")
+	if after, err := os.ReadFile(token); err != nil || bytes.Equal(before, after) {
+		t.Errorf("the device has its old token again (%v), although the new one was let in", err)
+	}
+}

@@ -117,20 +117,27 @@ func (v *verification) begin(names []string) error {
 	if err := v.choose(names); err != nil {
 		return err
 	}
-	if len(v.names) == 0 && !v.fleet || o.devices.serverOnly || o.strict && v.fleet { // the server by itself
+	return v.ready()
+}
+
+// ready looks whether what is to be verified is there, and opens the inventory.
+func (v *verification) ready() error {
+	o, alone := v.options, len(v.names) == 0 && !v.fleet
+	if alone || o.devices.serverOnly || o.strict && v.fleet { // the server by itself
 		if err := o.check(v.base); err != nil {
 			return err
 		}
 	}
-	if len(v.names) == 0 && !v.fleet {
+	if alone {
 		return nil
 	}
 	if err := v.openStore(); err != nil {
 		return err
 	}
-	if !v.fleet { // one that is not there is told before anything is done
-		_, err = v.target(v.names[0])
+	if v.fleet {
+		return nil
 	}
+	_, err := v.target(v.names[0]) // one that is not there is told before anything is done
 	return err
 }
 
@@ -154,9 +161,16 @@ func (v *verification) choose(names []string) (err error) {
 	case devices.all:
 		v.names, err = v.bundled()
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	return v.checkChosen()
+}
+
+// checkChosen refuses a choice of nobody: all of it would pass.
+func (v *verification) checkChosen() error {
+	devices := v.options.devices
+	switch {
 	case devices.all && len(v.names) == 0:
 		return fmt.Errorf("no device has a bundle in %s: run this in the site's workspace (-C DIR), after `tbcert provision NAME`", v.ws.Path(workspace.DevicesDir))
 	case devices.canary != "" && devices.from == "" && !slices.Contains(v.names, devices.canary):

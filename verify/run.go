@@ -73,8 +73,11 @@ func (r *run) steps() []step {
 		{CheckDates, certificate, plain, r.judgeDates},
 		{CheckUsage, certificate, plain, r.judgeUsage},
 		{CheckConnect, entry, "", r.connect},
-		{CheckPublish, []CheckID{CheckConnect}, "", r.publish},
 	}
+	if r.target.LoginOnly {
+		return steps
+	}
+	steps = append(steps, step{CheckPublish, []CheckID{CheckConnect}, "", r.publish})
 	if r.target.Stored != nil {
 		steps = append(steps, step{CheckStored, []CheckID{CheckPublish}, "", r.stored})
 	}
