@@ -181,6 +181,32 @@ func TestVerifyReadsBack(t *testing.T) {
 	}
 }
 
+// What is published is found in ThingsBoard in whatever form it is written; of what
+// cannot be looked for nothing is said.
+func TestVerifyReadsBackAnyPayload(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, 0, 1)
+	for payload, want := range map[string]string{
+		`{"temperature":25}`:                      "pass",
+		`{"temperature":25.50}`:                   "pass",
+		`{temperature:1e3}`:                       "pass",
+		`{"text":"a\/b \u00e9"}`:                  "pass",
+		`{"number":"25","on":true,"none":null}`:   "pass",
+		`{"list":[1, {"a" : "b"}]}`:               "pass",
+		`[{"a":1},{"a":2,"b":3}]`:                 "pass",
+		`{"ts":1700000000000,"values":{"old":1}}`: "warn",
+		`{}`: "warn",
+	} {
+		result := p.verify(0, "meter-000", "--url", p.url(), "--payload", payload)
+		checks, _ := result["checks"].([]any)
+		for _, check := range checks {
+			if c, _ := check.(map[string]any); c["id"] == "stored" && c["status"] != want {
+				t.Errorf("%s is %v: %v, want %s", payload, c["status"], c["detail"], want)
+			}
+		}
+	}
+}
+
 // Machines that share an inventory share the devices: each is verified once.
 func TestVerifyShared(t *testing.T) {
 	t.Parallel()

@@ -23,6 +23,7 @@ import (
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
 	"github.com/tbcert/tbcert/provision"
 	"github.com/tbcert/tbcert/provision/inventory"
+	"github.com/tbcert/tbcert/thingsboard/device"
 	"github.com/tbcert/tbcert/thingsboard/rest"
 	"github.com/tbcert/tbcert/verify"
 )
@@ -352,14 +353,14 @@ func ago(d time.Duration) string { return max(d, 0).Round(time.Second).String() 
 
 // activity asks ThingsBoard whether a device is at work.
 func (v *verification) activity(ctx context.Context, name string) (activity, error) {
-	device, err := v.client.FindDevice(ctx, name)
+	of, err := v.client.FindDevice(ctx, name)
 	if errors.Is(err, rest.ErrNotFound) { // one that comes by its certificate is made when it first connects
 		return activity{}, nil
 	}
 	if err != nil {
 		return activity{}, err
 	}
-	got, err := v.client.Attributes(ctx, device.ID, rest.ScopeServer, "active", "lastActivityTime", "lastConnectTime", "lastDisconnectTime")
+	got, err := v.client.Attributes(ctx, of.ID, rest.ScopeServer, "active", "lastActivityTime", "lastConnectTime", "lastDisconnectTime")
 	if err != nil {
 		return activity{}, err
 	}
@@ -373,7 +374,7 @@ func (v *verification) activity(ctx context.Context, name string) (activity, err
 	found := activity{seen: moment("lastActivityTime"), connectedAt: moment("lastConnectTime"), disconnectedAt: moment("lastDisconnectTime")}
 	_ = json.Unmarshal(got["active"], &found.active) // a device that was never heard of has none
 	if found.connected() {                           // and so is to be proved by it
-		found.sent, err = v.client.LastTelemetry(ctx, device.ID)
+		found.sent, err = v.client.LastTelemetry(ctx, of.ID)
 	}
 	return found, err
 }
@@ -384,16 +385,20 @@ const storedEvery = 50 * time.Millisecond
 // stored waits until ThingsBoard has a device's telemetry.
 func (v *verification) stored(name string) func(context.Context, []byte) error {
 	return func(ctx context.Context, payload []byte) error {
-		var values map[string]json.RawMessage
-		if err := json.Unmarshal(payload, &values); err != nil || len(values) == 0 {
-			return errors.New("what --payload gives cannot be looked for: only an object of keys and values can")
+		samples, err := device.ParseTelemetry(payload)
+		if err != nil || len(samples) == 0 || samples[0].HasTS { // ThingsBoard has the latest alone, which another may be
+			return errors.New("what --payload gives cannot be looked for: only keys and values without a time of their own can")
 		}
-		device, err := v.client.FindDevice(ctx, name)
+		of, err := v.client.FindDevice(ctx, name)
 		if err != nil {
 			return err
 		}
-		for key, value := range values {
-			if err := v.awaitStored(ctx, device.ID, key, value); err != nil {
+		last := make(map[string]any, len(samples)) // of a key that comes twice
+		for _, sample := range samples {
+			last[sample.Key] = sample.Value
+		}
+		for key, value := range last {
+			if err := v.awaitStored(ctx, of.ID, key, value); err != nil {
 				return err
 			}
 		}
@@ -401,11 +406,7 @@ func (v *verification) stored(name string) func(context.Context, []byte) error {
 	}
 }
 
-func (v *verification) awaitStored(ctx context.Context, deviceID, key string, value json.RawMessage) error {
-	want := string(value)
-	if text, err := strconv.Unquote(want); err == nil {
-		want = text
-	}
+func (v *verification) awaitStored(ctx context.Context, deviceID, key string, value any) error {
 	tick := time.NewTicker(storedEvery)
 	defer tick.Stop()
 	for {
@@ -413,7 +414,7 @@ func (v *verification) awaitStored(ctx context.Context, deviceID, key string, va
 		if err != nil && !errors.Is(err, rest.ErrNotFound) {
 			return err
 		}
-		if err == nil && reading.Value == want {
+		if err == nil && reads(reading.Value, value) {
 			return nil
 		}
 		select {
@@ -421,6 +422,20 @@ func (v *verification) awaitStored(ctx context.Context, deviceID, key string, va
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+}
+
+// reads reports whether a text of ThingsBoard's is a value that was published: it
+// writes numbers in a way of its own.
+func reads(text string, value any) bool {
+	switch value := value.(type) {
+	case json.RawMessage:
+		return text == string(value)
+	case float64:
+		number, err := strconv.ParseFloat(text, 64)
+		return err == nil && number == value
+	default:
+		return text == fmt.Sprint(value)
 	}
 }
 
