@@ -252,7 +252,7 @@ func (r *round) end(code int, tell func() error) error {
 	if r.broken != nil {
 		return r.broken
 	}
-	aside := r.writeAside()
+	aside := r.beside(code)
 	out := r.v.app.process.Out
 	var err error
 	switch r.v.app.global.output {
@@ -272,6 +272,21 @@ func (r *round) end(code int, tell func() error) error {
 		return err
 	}
 	return told(code)
+}
+
+// beside writes what was asked for beside the result. Of a run that was
+// interrupted nothing is: it would tell of a part of the devices as of all.
+func (r *round) beside(code int) error {
+	options := r.v.options.results
+	if code != exitInterrupted {
+		return r.writeAside()
+	}
+	for _, file := range []string{options.report, options.textfile} {
+		if file != "" {
+			r.v.app.ui.Warn("interrupted: %s is left as it was", file)
+		}
+	}
+	return nil
 }
 
 // writeAside writes what was asked for beside the result.
