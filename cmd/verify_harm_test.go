@@ -230,6 +230,17 @@ func TestVerifyShared(t *testing.T) {
 	if got := verified.Load(); got != shared {
 		t.Errorf("%d devices were verified, want each of %d once", got, shared)
 	}
+	status := p.tbcert(0, "status", "--inventory", url)
+	if proofs, _ := status["proofs"].([]any); len(proofs) != shared {
+		t.Errorf("status has the proofs of %d devices, want those of all machines, %d", len(proofs), shared)
+	}
+	if alone := p.tbcert(0, "status"); alone["proofs"] != nil {
+		t.Errorf("without the shared inventory status has the proofs %v", alone["proofs"])
+	}
+	gone := p.tbcert(5, "status", "--inventory", "postgres://nobody@127.0.0.1:1/none")
+	if gone["certificates"] == nil || !strings.Contains(fmt.Sprint(gone["attention"]), "inventory in PostgreSQL") {
+		t.Errorf("without its database status tells %v", gone)
+	}
 }
 
 // copy is the site on another machine.
