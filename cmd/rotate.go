@@ -350,7 +350,7 @@ func (f *fleet) prove(ctx context.Context, name string, credential provision.Cre
 	}
 	for _, check := range report.Checks {
 		if check.ID == report.Failed {
-			return fmt.Errorf("%s: %s; %s", check.ID, check.Cause, check.Fix)
+			return fmt.Errorf("%s: %s %s", check.ID, check.Cause, check.Fix)
 		}
 	}
 	return fmt.Errorf("%s failed for device %q", report.Failed, name)

@@ -36,7 +36,15 @@ func (a *app) recorded(ctx context.Context, ws *workspace.Workspace, url string,
 	if url != "" {
 		where, fix = "inventory in PostgreSQL", "see that it runs and lets this user in: psql with the same URL"
 	}
-	findings, err := a.readRecord(ctx, ws, url, where, result)
+	var findings []site.Finding
+	store, err := a.openRecord(ctx, ws, url)
+	if store != nil {
+		defer func() { _ = store.Close() }() // it was read only
+		if result.Proofs, err = proofs(ctx, ws, store); err == nil {
+			findings, err = a.unfinished(ctx, where, store)
+		}
+		findings = append(a.unproved(where, result.Proofs), findings...)
+	}
 	if err == nil || ctx.Err() != nil {
 		return findings, err
 	}
@@ -48,20 +56,6 @@ func (a *app) recorded(ctx context.Context, ws *workspace.Workspace, url string,
 		}
 	}
 	return []site.Finding{{File: where, Problem: err.Error(), Fix: fix}}, nil
-}
-
-// readRecord reads the inventory, where there is one.
-func (a *app) readRecord(ctx context.Context, ws *workspace.Workspace, url, where string, result *statusResult) ([]site.Finding, error) {
-	store, err := a.openRecord(ctx, ws, url)
-	if err != nil || store == nil {
-		return nil, err
-	}
-	defer func() { _ = store.Close() }() // it was read only
-	if result.Proofs, err = proofs(ctx, ws, store); err != nil {
-		return nil, err
-	}
-	unfinished, err := a.unfinished(ctx, where, store)
-	return append(a.unproved(where, result.Proofs), unfinished...), err
 }
 
 // openRecord opens the inventory; nil is none.
