@@ -99,6 +99,8 @@ type verification struct {
 	store  *inventory.Store
 	client *rest.Client // nil: ThingsBoard is not asked
 
+	presented time.Time // the first end of a certificate that the server presented in a round; zero: none was
+
 	failing map[string]verify.DiagnosisID // of a watch: the diagnosis of each device that fails
 }
 
@@ -184,10 +186,12 @@ func (v *verification) checkChosen() error {
 // once leaves out names that were there before: two connections as one device put
 // each other out.
 func once(names []string) (kept []string) {
+	seen := make(map[string]bool, len(names))
 	for _, name := range names {
-		if !slices.Contains(kept, name) {
+		if !seen[name] {
 			kept = append(kept, name)
 		}
+		seen[name] = true
 	}
 	return kept
 }

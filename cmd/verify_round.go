@@ -123,6 +123,7 @@ func newRound(v *verification) *round {
 		v: v, begin: v.app.process.Now(), causes: make(map[verify.DiagnosisID]*causeCount),
 		latency: hdrhistogram.New(1, mostLatency, 3), counts: monitor.Counts{ByDiagnosis: map[string]int{}},
 	}
+	v.presented = time.Time{}
 	if v.options.results.report != "" {
 		r.page = report.New(v.pageHead(r.begin))
 	}
@@ -135,6 +136,7 @@ func (r *round) add(result verify.Result) {
 	if result.Closed {
 		r.closed++
 	}
+	r.v.saw(result.Report)
 	row := r.monitored(result)
 	r.count(result, row)
 	if !failed && result.How == verify.HowConnected {

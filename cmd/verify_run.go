@@ -222,6 +222,7 @@ func (r *round) blocked(pause time.Duration) {
 // server asks the server alone how strict it is.
 func (r *round) server(ctx context.Context) {
 	_, report := r.v.verifier.Inspect(ctx, r.v.base)
+	r.v.saw(report)
 	r.v.judgeStrictly(ctx, r.v.base, &report)
 	result := verify.Result{Report: report, At: r.v.app.process.Now(), How: verify.HowServer}
 	r.strict = &result
@@ -259,13 +260,27 @@ func verificationOf(result verify.Result) inventory.Verification {
 	return kept
 }
 
-// expiresOf are the ends of the server's certificate and of its root, as this
-// workspace has them.
+// saw notes when the certificate ends that the server presented: the first end,
+// where several servers are behind one name.
+func (v *verification) saw(report verify.Report) {
+	if ends := report.ServerEnds; !ends.IsZero() && (v.presented.IsZero() || ends.Before(v.presented)) {
+		v.presented = ends
+	}
+}
+
+// expiresOf are the ends of the server's certificate, as it presents it, and of
+// the root. What this workspace has may not be installed, or not be loaded yet: it
+// stands for a server that presented none.
 func (v *verification) expiresOf() (server, root time.Time) {
-	if len(v.site.Server) > 0 {
+	server = v.presented
+	if server.IsZero() && len(v.site.Server) > 0 {
 		server = v.site.Server[0].NotAfter
 	}
-	if anchors := v.site.Anchors(); len(anchors) > 0 {
+	anchors := v.base.Roots
+	if len(anchors) == 0 {
+		anchors = v.site.Anchors()
+	}
+	if len(anchors) > 0 {
 		root = anchors[0].NotAfter
 	}
 	return server, root

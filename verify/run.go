@@ -209,6 +209,9 @@ func (r *run) report() Report {
 		Target: TargetInfo{Host: r.target.Host, Port: r.target.Port, TLS: r.target.TLS},
 		Checks: r.checks,
 	}
+	if r.chain != nil {
+		report.ServerEnds = r.chain.leaf().NotAfter
+	}
 	for _, check := range r.checks {
 		if check.Status == StatusFail {
 			report.Failed, report.Diagnosis = check.ID, check.Diagnosis
