@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 	"time"
 
@@ -72,8 +71,8 @@ func (a *app) openRecord(ctx context.Context, ws *workspace.Workspace, url strin
 
 // proofs are the last verifications of the devices that have a bundle.
 func proofs(ctx context.Context, ws *workspace.Workspace, store *inventory.Store) ([]proof, error) {
-	directories, err := ws.List(workspace.DevicesDir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	directories, err := bundleDirectories(ws)
+	if err != nil {
 		return nil, err
 	}
 	var all []proof

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
 	"slices"
 	"strconv"
@@ -223,10 +222,7 @@ func (v *verification) restClient() (*rest.Client, error) {
 
 // bundled are the devices that have a bundle here.
 func (v *verification) bundled() ([]string, error) {
-	directories, err := v.ws.List(workspace.DevicesDir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	directories, err := bundleDirectories(v.ws)
 	names := make([]string, len(directories))
 	for i, directory := range directories {
 		names[i] = deviceName(directory)
