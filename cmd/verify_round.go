@@ -1,7 +1,9 @@
 package cmd
 
 import (
+	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -118,14 +120,14 @@ const (
 	mostLatency = int64(10 * time.Minute / time.Microsecond)
 )
 
-func newRound(v *verification) *round {
+func newRound(ctx context.Context, v *verification) *round {
 	r := &round{
 		v: v, begin: v.app.process.Now(), causes: make(map[verify.DiagnosisID]*causeCount),
 		latency: hdrhistogram.New(1, mostLatency, 3), counts: monitor.Counts{ByDiagnosis: map[string]int{}},
 	}
 	v.presented = time.Time{}
 	if v.options.results.report != "" {
-		r.page = report.New(v.pageHead(r.begin))
+		r.page = report.New(v.pageHead(ctx, r.begin))
 	}
 	return r
 }
@@ -323,17 +325,15 @@ func writeAside(name string, write func(io.Writer) error) error {
 }
 
 // pageHead is what the page says beside the devices.
-func (v *verification) pageHead(now time.Time) report.Page {
+func (v *verification) pageHead(ctx context.Context, now time.Time) report.Page {
 	page := report.Page{Site: v.base.Host, Version: buildVersion("").Version, Host: v.base.Host, Port: v.base.Port, Generated: now}
-	roles := []string{"server", "issuing CA", "root"}
-	chain := slices.Clone(v.site.Server)
-	if anchors := v.site.Anchors(); len(anchors) > 0 && len(chain) > 0 {
-		chain = append(chain, anchors[0])
-	}
-	for i, cert := range chain {
-		role := roles[min(i, 1)]
-		if i == len(chain)-1 {
-			role = roles[2]
+	for i, cert := range v.chain(ctx) {
+		role := "issuing CA"
+		switch {
+		case i == 0:
+			role = "server"
+		case bytes.Equal(cert.RawSubject, cert.RawIssuer):
+			role = "root"
 		}
 		described := certs.Describe(cert)
 		page.Chain = append(page.Chain, report.Certificate{

@@ -2,8 +2,10 @@ package cmd
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
@@ -14,8 +16,8 @@ import (
 
 // once verifies what was asked for, one time, and tells it.
 func (v *verification) once(ctx context.Context) error {
-	r := newRound(v)
 	if !v.isFleet() {
+		r := newRound(ctx, v)
 		result := v.single(ctx, r)
 		return r.end(result.Report.ExitCode, func() error { return v.app.tellReport(v.told(result)) })
 	}
@@ -23,6 +25,7 @@ func (v *verification) once(ctx context.Context) error {
 	if err != nil || !goOn {
 		return err
 	}
+	r := newRound(ctx, v)
 	code, err := v.many(ctx, r)
 	if err != nil {
 		return err
@@ -276,12 +279,42 @@ func (v *verification) expiresOf() (server, root time.Time) {
 	if server.IsZero() && len(v.site.Server) > 0 {
 		server = v.site.Server[0].NotAfter
 	}
-	anchors := v.base.Roots
-	if len(anchors) == 0 {
-		anchors = v.site.Anchors()
-	}
-	if len(anchors) > 0 {
+	if anchors := v.anchors(); len(anchors) > 0 {
 		root = anchors[0].NotAfter
 	}
 	return server, root
+}
+
+// anchors are the roots that are trusted, where they are known here.
+func (v *verification) anchors() []*x509.Certificate {
+	if len(v.base.Roots) > 0 {
+		return v.base.Roots
+	}
+	return v.site.Anchors()
+}
+
+// mostLinks bounds the chain that a page shows: a server may present anything.
+const mostLinks = 8
+
+// chain is what the server presents, up to the root where that is known here. It
+// is asked for with no credential; what this workspace has stands for a server
+// that presents nothing.
+func (v *verification) chain(ctx context.Context) []*x509.Certificate {
+	chain := v.site.Server
+	if v.base.TLS && v.base.Host != "" {
+		if shown, _ := v.verifier.Inspect(ctx, v.base); len(shown.Chain) > 0 {
+			chain = shown.Chain
+		}
+	}
+	if len(chain) == 0 {
+		return nil
+	}
+	chain = slices.Clone(chain[:min(len(chain), mostLinks)])
+	last := chain[len(chain)-1]
+	for _, root := range v.anchors() {
+		if !last.Equal(root) && last.CheckSignatureFrom(root) == nil {
+			return append(chain, root)
+		}
+	}
+	return chain
 }

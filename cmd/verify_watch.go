@@ -59,7 +59,7 @@ func (v *verification) watch(ctx context.Context) error {
 
 // round verifies once.
 func (w *watcher) round(ctx context.Context) error {
-	r := newRound(w.v)
+	r := newRound(ctx, w.v)
 	r.quiet, r.first = true, w.rounds == 0
 	if err := w.verify(ctx, r); err != nil || ctx.Err() != nil {
 		return err
