@@ -237,6 +237,7 @@ func TestVerifyShared(t *testing.T) {
 	if alone := p.tbcert(0, "status"); alone["proofs"] != nil {
 		t.Errorf("without the shared inventory status has the proofs %v", alone["proofs"])
 	}
+	p.tbcert(1, "verify", "--all", "--inventory", "postgres://nobody@127.0.0.1:1/none")
 	gone := p.tbcert(5, "status", "--inventory", "postgres://nobody@127.0.0.1:1/none")
 	if gone["certificates"] == nil || !strings.Contains(fmt.Sprint(gone["attention"]), "inventory in PostgreSQL") {
 		t.Errorf("without its database status tells %v", gone)

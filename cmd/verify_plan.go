@@ -122,7 +122,7 @@ func (v *verification) begin(names []string) error {
 	return v.ready()
 }
 
-// ready looks whether what is to be verified is there, and opens the inventory.
+// ready looks whether what is to be verified is there.
 func (v *verification) ready() error {
 	o, alone := v.options, len(v.names) == 0 && !v.fleet
 	if alone || o.devices.serverOnly || o.strict && v.fleet { // the server by itself
@@ -132,9 +132,6 @@ func (v *verification) ready() error {
 	}
 	if alone {
 		return nil
-	}
-	if err := v.openStore(); err != nil {
-		return err
 	}
 	if v.fleet {
 		return nil
@@ -233,13 +230,16 @@ func (v *verification) bundled() ([]string, error) {
 // openStore opens the inventory, where there is one, for the results and for
 // sharing the devices with other machines.
 func (v *verification) openStore() (err error) {
+	if len(v.names) == 0 && !v.fleet {
+		return nil // of what is no device nothing is kept
+	}
 	ctx := v.command.Context()
 	options := inventory.Options{Now: v.app.process.Now, Passphrase: func(context.Context) (secret.Text, error) {
 		return (&passphrases{app: v.app, file: v.options.devices.passphraseFile}).given()
 	}}
 	if url := v.options.devices.inventory; url != "" {
 		if err := settings.CheckInventory(url, v.command.Flags().Changed("inventory")); err != nil {
-			return fmt.Errorf("--inventory: %w", err)
+			return invalid(fmt.Errorf("--inventory: %w", err))
 		}
 		v.store, err = inventory.OpenPostgres(ctx, secret.New(url), options)
 		return err
