@@ -32,8 +32,11 @@ type fleetOptions struct {
 	server         serverOptions
 }
 
+// inventoryUsage is the help of --inventory.
+const inventoryUsage = "PostgreSQL URL of an inventory that several machines share\n(default: inventory.db in the workspace; a password belongs into TBCERT_INVENTORY or PGPASSWORD)"
+
 func (o *fleetOptions) addFlags(flags *pflag.FlagSet) {
-	flags.StringVar(&o.inventory, "inventory", "", "PostgreSQL URL of an inventory that several machines share\n(default: inventory.db in the workspace; a password belongs into TBCERT_INVENTORY or PGPASSWORD)")
+	flags.StringVar(&o.inventory, "inventory", "", inventoryUsage)
 	flags.StringVar(&o.passphraseFile, "passphrase-file", "", "file with the passphrase of the CA keys and the inventory (or TBCERT_PASSPHRASE)")
 	flags.IntVar(&o.jobs, "jobs", provision.DefaultJobs, "devices worked on at once, at most; how many follows what ThingsBoard can take")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "tell what would be done, and do nothing")

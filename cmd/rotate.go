@@ -349,12 +349,13 @@ func (o *rotateOptions) confirm(ctx context.Context, f *fleet, total int) (bool,
 	return ui.Confirm(ctx, "Change them?")
 }
 
-// prove connects as a device, as far as CONNECT: what it would publish is not
-// the site's to make up.
+// prove connects as a device, as far as CONNACK: that says whether ThingsBoard has
+// the credential. A profile may refuse a test message, and a device that was told
+// its new credential takes the session, while it is good.
 func (f *fleet) prove(ctx context.Context, name string, credential provision.Credential) error {
 	wanted := f.site.Settings.WithDefaults()
 	target := verify.Target{
-		Host: f.site.Host(), Port: wanted.MQTTSPort, TLS: true,
+		Host: f.site.Host(), Port: wanted.MQTTSPort, TLS: true, LoginOnly: true,
 		Roots: f.site.Anchors(), RootsName: f.ws.Path(workspace.RootFile),
 	}
 	if err := connectWith(&target, credential); err != nil {
@@ -367,7 +368,7 @@ func (f *fleet) prove(ctx context.Context, name string, credential provision.Cre
 	}
 	for _, check := range report.Checks {
 		if check.ID == report.Failed {
-			return fmt.Errorf("%s: %s; %s", check.ID, check.Cause, check.Fix)
+			return fmt.Errorf("%s: %s %s", check.ID, check.Cause, check.Fix)
 		}
 	}
 	return fmt.Errorf("%s failed for device %q", report.Failed, name)

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tbcert/tbcert/certs"
+	"github.com/tbcert/tbcert/cmd/internal/settings"
 	"github.com/tbcert/tbcert/cmd/internal/site"
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
 )
@@ -31,25 +32,36 @@ type statusResult struct {
 const shownFindings = 20
 
 func newStatus(a *app) *cobra.Command {
-	return &cobra.Command{
+	var url string
+	command := &cobra.Command{
 		Use:   "status",
 		Short: "Tell what this site has, what expires when, and what needs attention",
 		Long: `Tell what this site has, what expires when, how each device did when it was last verified, and what
 needs attention.
 
-It reads the workspace only and changes nothing. Exit code 5 says that something needs attention,
+It reads the workspace, and with --inventory or that setting the inventory in PostgreSQL, and changes
+nothing. Exit code 5 says that something needs attention,
 0 that nothing does, so it can be run by cron or a monitoring system.`,
 		Example: "  tbcert status\n  tbcert status -o json",
 		Args:    cobra.NoArgs,
-		RunE:    a.run(func(command *cobra.Command, _ []string) error { return runStatus(command, a) }),
 	}
+	command.Flags().StringVar(&url, "inventory", "", inventoryUsage)
+	command.RunE = a.run(func(command *cobra.Command, _ []string) error { return runStatus(command, a, &url) })
+	return command
 }
 
-func runStatus(command *cobra.Command, a *app) error {
+func runStatus(command *cobra.Command, a *app, url *string) error {
 	ws := a.workspace().AnyMode()
 	s, err := a.loadSite(ws)
 	if err != nil {
 		return err
+	}
+	typed := command.Flags().Changed("inventory") // and not from the environment
+	if err := a.resolve(command, s.Settings.Values()); err != nil {
+		return err
+	}
+	if err := settings.CheckInventory(*url, typed); err != nil {
+		return invalid(fmt.Errorf("--inventory: %w", err))
 	}
 	result := statusResult{
 		Schema: schema(command), Workspace: ws.Dir(), Host: s.Host(), Certificates: a.certificatesOf(s),
@@ -64,7 +76,7 @@ func runStatus(command *cobra.Command, a *app) error {
 	}
 	result.Devices = devices
 	result.Attention = append(result.Attention, findings...)
-	recorded, err := a.recorded(command.Context(), ws, &result)
+	recorded, err := a.recorded(command.Context(), ws, *url, &result)
 	if err != nil {
 		return err
 	}

@@ -159,6 +159,9 @@ func runVerify(command *cobra.Command, a *app, options *verifyOptions, names []s
 		return invalid(err)
 	}
 	defer v.close()
+	if err := v.openStore(); err != nil {
+		return unfitInventory(err)
+	}
 	if options.results.watch > 0 {
 		return v.watch(command.Context())
 	}
