@@ -8,8 +8,8 @@ BIN     := dist/tbcert
 export PATH := $(PATH):/usr/sbin
 
 # Debian packages that the tests talk to, and a command of each that shows it is there.
-TEST_PACKAGES := mosquitto mosquitto-clients openssl default-jre-headless gcc libc6-dev ca-certificates postgresql python3-venv nginx libnginx-mod-stream haproxy stunnel4 dropbear-bin dnsmasq-base prometheus libxml2-utils systemd chromium
-TEST_COMMANDS := mosquitto mosquitto_pub openssl keytool gcc python3 nginx haproxy stunnel4 dropbear dnsmasq promtool xmllint systemd-analyze chromium
+TEST_PACKAGES := mosquitto mosquitto-clients openssl default-jre-headless gcc libc6-dev ca-certificates postgresql python3-venv nginx libnginx-mod-stream haproxy stunnel4 dropbear-bin dnsmasq-base prometheus libxml2-utils systemd chromium g++ libmbedtls-dev libbearssl-dev
+TEST_COMMANDS := mosquitto mosquitto_pub openssl keytool gcc g++ python3 nginx haproxy stunnel4 dropbear dnsmasq promtool xmllint systemd-analyze chromium
 
 .PHONY: help build test deps lint bench fuzz demo clean
 
@@ -30,6 +30,8 @@ deps: ## the real components that the tests talk to (Debian packages)
 	@missing=; for c in $(TEST_COMMANDS); do command -v $$c >/dev/null 2>&1 || missing="$$missing $$c"; done; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	ls /usr/lib/nginx/modules/ngx_stream_module.so >/dev/null 2>&1 || missing="$$missing libnginx-mod-stream"; \
+	ls /usr/include/mbedtls/ssl.h >/dev/null 2>&1 || missing="$$missing libmbedtls-dev"; \
+	ls /usr/include/bearssl.h /usr/include/bearssl/bearssl.h 2>/dev/null | grep -q . || missing="$$missing libbearssl-dev"; \
 	python3 -c 'import ensurepip' >/dev/null 2>&1 || missing="$$missing python3-venv"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	echo "The tests need$$missing: installing $(TEST_PACKAGES)"; \

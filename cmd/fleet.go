@@ -17,6 +17,7 @@ import (
 	"github.com/tbcert/tbcert/cmd/internal/site"
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
 	"github.com/tbcert/tbcert/provision"
+	"github.com/tbcert/tbcert/provision/export"
 	"github.com/tbcert/tbcert/provision/inventory"
 	"github.com/tbcert/tbcert/thingsboard/rest"
 )
@@ -65,6 +66,7 @@ type fleet struct {
 	passphrase *passphrases
 	store      *inventory.Store // nil: there is none, and none is made (a dry run)
 	client     *rest.Client     // nil: ThingsBoard's REST API is not called
+	formats    []string         // that bundles are to have besides
 	unlock     func()
 	closers    []func() error // of what else was opened
 }
@@ -166,11 +168,16 @@ func (f *fleet) records() provision.Inventory { //nolint:ireturn // one of two
 }
 
 // onboarder is what all work on devices needs.
-func (f *fleet) onboarder(registrar provision.Registrar, issuer *provision.Issuer) provision.Onboarder {
+func (f *fleet) onboarder(registrar provision.Registrar, issuer *provision.Issuer) provision.Onboarder { //nolint:unparam // some callers set the issuer later
 	shelf := newShelf(f.ws)
+	for _, format := range f.formats {
+		shelf.also = append(shelf.also, export.Format(format).Names()...)
+	}
 	f.closers = append(f.closers, shelf.close)
+	site := siteOf(f.site)
+	site.Templates = ownTemplates(f.ws)
 	return provision.Onboarder{
-		Site: siteOf(f.site), Registrar: registrar, Inventory: f.records(), Shelf: shelf, Issuer: issuer, Now: f.app.process.Now,
+		Site: site, Exporter: export.Exporter{Templates: site.Templates}, Registrar: registrar, Inventory: f.records(), Shelf: shelf, Issuer: issuer, Now: f.app.process.Now,
 	}
 }
 

@@ -22,7 +22,7 @@ func run(ctx context.Context, args ...string) (code int, out, errOut string) {
 
 // commands are the commands of the contract that this version has.
 func commands() []string {
-	return []string{"init", "provision", "verify", "status", "inspect", "sandbox", "demo", "version", "completion", "man"}
+	return []string{"init", "provision", "verify", "status", "inspect", "export", "sandbox", "demo", "version", "completion", "man"}
 }
 
 // Every command has help with an example, and each example's command and flags

@@ -39,6 +39,7 @@ const (
 	ServerPKCS12   = "server/mqttserver.p12"
 	ServerConf     = "server/thingsboard.conf"
 	DevicesDir     = "devices"
+	TemplatesDir   = "templates" // a user's own, in the place of tbcert's
 	InventoryFile  = "inventory.db"
 	ImportFile     = "thingsboard-import.csv"
 	FailedFile     = "provision-failed.ndjson"
