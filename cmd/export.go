@@ -386,9 +386,6 @@ func (o *exportOptions) storePassword(dir string) (password secret.Text, made bo
 
 // print writes the one file of a format to stdout.
 func (o *exportOptions) print(ctx context.Context, a *app, name string) error {
-	if o.formats[0].UsesBundle() {
-		return invalid(fmt.Errorf("the format %s is of use only beside other files: name a directory with --out", o.formats[0]))
-	}
 	password, err := o.password()
 	if err != nil {
 		return invalid(err)
@@ -401,7 +398,7 @@ func (o *exportOptions) print(ctx context.Context, a *app, name string) error {
 		return err
 	}
 	if len(files) > 1 {
-		return invalid(fmt.Errorf("the format %s has %d files for this device: name a directory with --out", o.formats[0], len(files)))
+		return invalid(fmt.Errorf("the format %s has %d files for this device, with those that it needs beside it: name a directory with --out", o.formats[0], len(files)))
 	}
 	return a.ui.ResultData(files[0].Data)
 }
@@ -424,9 +421,7 @@ func (o *exportOptions) render(ctx context.Context, a *app, name string, passwor
 			return nil, unfitExport(fmt.Errorf("device %q: %w", name, err))
 		}
 		files = append(files, rendered...)
-		if format.UsesBundle() {
-			files = append(files, source.beside(files)...)
-		}
+		files = append(files, source.beside(format, files)...)
 	}
 	return files, nil
 }
@@ -478,9 +473,9 @@ func (s exportSource) with(files []provision.File) []provision.File {
 
 // beside are the bundle's files that scripts and settings need, without those
 // that are there already.
-func (s exportSource) beside(there []provision.File) []provision.File {
+func (s exportSource) beside(format export.Format, there []provision.File) []provision.File {
 	var files []provision.File
-	for _, name := range neededFiles(s.device.Info.Files) {
+	for _, name := range format.Beside(s.device.Info.Files) {
 		has := func(f provision.File) bool { return f.Name == name }
 		if i := slices.IndexFunc(s.bundle, has); i >= 0 && !slices.ContainsFunc(there, has) {
 			file := s.bundle[i]
@@ -489,12 +484,6 @@ func (s exportSource) beside(there []provision.File) []provision.File {
 		}
 	}
 	return files
-}
-
-// neededFiles are the names of the files that a client needs.
-func neededFiles(f provision.Files) []string {
-	all := []string{f.Root, f.Token, f.ClientID, f.Username, f.Password, f.Certificate, f.Key}
-	return slices.DeleteFunc(all, func(name string) bool { return name == "" })
 }
 
 // ownTemplates are tbcert's templates and those that stand in the workspace in

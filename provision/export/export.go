@@ -78,9 +78,14 @@ func (f Format) About() string { return f.kind().about }
 // UsesPassword reports whether the format has a keystore in it.
 func (f Format) UsesPassword() bool { return f.kind().password }
 
-// UsesBundle reports whether the format's files are of use only beside the
-// bundle's own (Info.Files).
-func (f Format) UsesBundle() bool { return f.kind().beside }
+// Beside are those of the bundle's files without which the format's are of no
+// use.
+func (f Format) Beside(files provision.Files) []string {
+	if beside := f.kind().beside; beside != nil {
+		return beside(files)
+	}
+	return nil
+}
 
 // IsArchive reports whether the format holds the bundle's files.
 func (f Format) IsArchive() bool { return f.kind().archive }

@@ -10,13 +10,13 @@ import (
 type kind struct {
 	name       Format
 	about      string
-	files      []string // that it may have, the main one first
-	needsKey   bool     // only for a device with a certificate
-	carriesKey bool     // of a device with a certificate, its key is needed
-	password   bool     // it has a keystore in it
-	beside     bool     // of use only beside the bundle's own files
-	archive    bool     // it holds the bundle's files
-	small      bool     // for microcontrollers, whose TLS libraries know no Ed25519
+	files      []string                       // that it may have, the main one first
+	needsKey   bool                           // only for a device with a certificate
+	carriesKey bool                           // of a device with a certificate, its key is needed
+	password   bool                           // it has a keystore in it
+	beside     func(provision.Files) []string // the bundle's own files without which it is of no use; nil is none
+	archive    bool                           // it holds the bundle's files
+	small      bool                           // for microcontrollers, whose TLS libraries know no Ed25519
 	render     func(p *page) ([]provision.File, error)
 }
 
@@ -98,15 +98,15 @@ func headers() []kind {
 func programs() []kind {
 	return []kind{
 		{
-			name: Gateway, about: "tb_gateway.json for the ThingsBoard IoT Gateway", carriesKey: true, beside: true,
+			name: Gateway, about: "tb_gateway.json for the ThingsBoard IoT Gateway", carriesKey: true, beside: certificates,
 			files: []string{"tb_gateway.json"}, render: settings("device/tb_gateway.json", "tb_gateway.json"),
 		},
 		{
-			name: Python, about: "script with paho-mqtt", carriesKey: true, beside: true,
+			name: Python, about: "script with paho-mqtt", carriesKey: true, beside: everything,
 			files: []string{"publish.py"}, render: script("device/publish.py", "publish.py"),
 		},
 		{
-			name: Node, about: "script for Node.js with mqtt", carriesKey: true, beside: true,
+			name: Node, about: "script for Node.js with mqtt", carriesKey: true, beside: everything,
 			files: []string{"publish.js"}, render: script("device/publish.js", "publish.js"),
 		},
 		{
@@ -114,7 +114,7 @@ func programs() []kind {
 			files: []string{"node-red.json"}, render: templated("device/node-red.json", "node-red.json"),
 		},
 		{
-			name: Mosquitto, about: "bridge from a mosquitto of your own", carriesKey: true, beside: true,
+			name: Mosquitto, about: "bridge from a mosquitto of your own", carriesKey: true, beside: certificates,
 			files: []string{"mosquitto-bridge.conf"}, render: settings("device/mosquitto-bridge.conf", "mosquitto-bridge.conf"),
 		},
 	}
@@ -164,4 +164,18 @@ func settings(template, file string) func(*page) ([]provision.File, error) {
 		named.Secret = p.device.Credential.Kind != provision.CredentialX509
 		return templated(template, file)(&named)
 	}
+}
+
+// everything is all files that a client needs.
+func everything(f provision.Files) []string {
+	return append(certificates(f), named(f.Token, f.ClientID, f.Username, f.Password)...)
+}
+
+// certificates are the files of a client that has its other credentials
+// elsewhere.
+func certificates(f provision.Files) []string { return named(f.Root, f.Certificate, f.Key) }
+
+// named leaves out the files that are not there.
+func named(names ...string) []string {
+	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
 }
