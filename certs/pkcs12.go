@@ -19,8 +19,8 @@ type KeyStore struct {
 	// Password protects the file. The two forms of Java take ASCII, and keytool
 	// at least six characters of it; see CheckKeyStorePassword.
 	Password secret.Text
-	// Legacy writes PKCS#12 as software from before about 2019 reads it: Windows
-	// Server 2016, macOS before 13, Java before 8u301. Its encryption (3DES with
+	// Legacy writes PKCS#12 as older software reads it, such as Windows Server
+	// 2016 and Java before 8u301. Its encryption (3DES with
 	// a key from SHA-1) is only as good as the password.
 	Legacy bool
 	// Random is where salts come from; nil is crypto/rand.

@@ -307,9 +307,8 @@ func (o *exportOptions) usesPassword() bool {
 // unfitExport marks what is wrong with what was asked for.
 func unfitExport(err error) error {
 	var unfit *export.UnfitError
-	var override *templates.OverrideError
 	var inTheWay *provision.InTheWayError
-	if errors.As(err, &unfit) || errors.As(err, &override) || errors.As(err, &inTheWay) || errors.Is(err, provision.ErrElsewhere) {
+	if errors.As(err, &unfit) || errors.As(err, &inTheWay) || errors.Is(err, provision.ErrElsewhere) {
 		return invalid(err)
 	}
 	return unfitInventory(err)

@@ -19,6 +19,7 @@ import (
 	"github.com/tbcert/tbcert/provision"
 	"github.com/tbcert/tbcert/provision/export"
 	"github.com/tbcert/tbcert/provision/inventory"
+	"github.com/tbcert/tbcert/templates"
 	"github.com/tbcert/tbcert/thingsboard/rest"
 )
 
@@ -182,10 +183,12 @@ func (f *fleet) onboarder(registrar provision.Registrar, issuer *provision.Issue
 }
 
 // unfitInventory marks an inventory that must not be used as it is: others can
-// read it, it is not ours, or a newer tbcert wrote it.
+// read it, it is not ours, or a newer tbcert wrote it. A template of the user's
+// that is wrong is told like that, too.
 func unfitInventory(err error) error {
 	var mode *inventory.ModeError
-	if errors.As(err, &mode) || errors.Is(err, inventory.ErrForeign) || errors.Is(err, inventory.ErrNewer) || isPassphrase(err) {
+	var override *templates.OverrideError
+	if errors.As(err, &mode) || errors.As(err, &override) || errors.Is(err, inventory.ErrForeign) || errors.Is(err, inventory.ErrNewer) || isPassphrase(err) {
 		return invalid(err)
 	}
 	return err

@@ -197,8 +197,32 @@ func TestOpenSSLReadsKeyStores(t *testing.T) {
 					t.Fatal(err)
 				}
 				s.checkContents(t, store, out)
+				checkEncryption(t, store)
 			})
 		}
+	}
+}
+
+// checkEncryption wants everything in a file to be encrypted as its kind says.
+func checkEncryption(t *testing.T, store store) {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), "openssl", append([]string{
+		"pkcs12", "-info", "-noout", "-in", store.path, "-passin", "file:" + store.passwordFile,
+	}, store.openssl...)...)
+	said, err := command.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	want, mac := "PBES2, PBKDF2, AES-256-CBC, Iteration 2048, PRF hmacWithSHA256", "MAC: sha256"
+	if store.name == "keystore-legacy.p12" {
+		want, mac = "pbeWithSHA1And3-KeyTripleDES-CBC", "MAC: sha1"
+	}
+	bags := 1
+	if store.hasKey {
+		bags = 2 // the certificates together, and the key
+	}
+	if got := strings.Count(string(said), want); got != bags || !strings.Contains(string(said), mac) {
+		t.Errorf("%s and %s are not how it is encrypted:\n%s", want, mac, said)
 	}
 }
 

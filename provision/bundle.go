@@ -87,7 +87,28 @@ func newRenderer(site Site, exporter Exporter) (*renderer, error) {
 	if err := site.validate(); err != nil {
 		return nil, err
 	}
-	return &renderer{site: site, exporter: exporter, forms: make(map[Files]form)}, nil
+	r := &renderer{site: site, exporter: exporter, forms: make(map[Files]form)}
+	// A template of the user's that is wrong is told before anything is done.
+	for _, files := range []Files{
+		{Root: RootFile, Token: TokenFile},
+		{Root: RootFile, ClientID: ClientIDFile, Username: UsernameFile, Password: PasswordFile},
+		{Root: RootFile, Certificate: CertFile, Key: KeyFile},
+	} {
+		if _, err := r.connect(files); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// connect gives the connect.sh of bundles with these files.
+func (r *renderer) connect(files Files) ([]byte, error) {
+	return r.site.Templates.Render("device/"+ConnectFile, struct {
+		Host      string
+		MQTTSPort int
+		Topic     string
+		Files     Files
+	}{r.site.Host, r.site.MQTTSPort, tbdevice.TopicTelemetry, files})
 }
 
 // formOf gives the form of a device.json.
@@ -99,12 +120,7 @@ func (r *renderer) formOf(info Info) (form, error) {
 	}
 	var made form
 	var err error
-	made.connect, err = r.site.Templates.Render("device/"+ConnectFile, struct {
-		Host      string
-		MQTTSPort int
-		Topic     string
-		Files     Files
-	}{r.site.Host, r.site.MQTTSPort, tbdevice.TopicTelemetry, info.Files})
+	made.connect, err = r.connect(info.Files)
 	if err != nil {
 		return form{}, err
 	}
