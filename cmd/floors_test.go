@@ -27,6 +27,7 @@ func floors() map[string][]string {
 		"verify":                           {"certs", "certs/secret", "thingsboard/device"},
 		"verify/monitor":                   {},
 		"verify/report":                    {},
+		"provision/export":                 {"certs", "certs/secret", "provision", "templates"},
 		"provision":                        {"certs", "certs/secret", "templates", "thingsboard/device", "thingsboard/rest"},
 		"provision/inventory":              {"certs", "certs/secret", "provision"},
 		"provision/inventory/postgrestest": {}, // for tests: it starts PostgreSQL
@@ -38,7 +39,7 @@ func floors() map[string][]string {
 		"cmd/internal/site":                {"certs", "certs/secret", "cmd/internal/settings", "cmd/internal/workspace", "templates"},
 		"cmd": {
 			"certs", "certs/remote", "certs/secret", "cmd/internal/hook", "cmd/internal/settings", "cmd/internal/site", "cmd/internal/ui", "cmd/internal/workspace",
-			"provision", "provision/inventory", "sandbox", "templates", "thingsboard/device", "thingsboard/rest", "verify", "verify/monitor", "verify/report",
+			"provision", "provision/export", "provision/inventory", "sandbox", "templates", "thingsboard/device", "thingsboard/rest", "verify", "verify/monitor", "verify/report",
 		},
 		"cmd/tbcert": {"cmd"},
 	}

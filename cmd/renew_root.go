@@ -277,7 +277,7 @@ func (a *app) rerender(ctx context.Context, ws *workspace.Workspace, s *site.Sit
 	defer func() { _ = shelf.close() }() // nothing of it is open for writing
 	progress := a.ui.Progress("bundles", len(directories))
 	defer progress.End()
-	onboarder := provision.Onboarder{Site: siteOf(s), Shelf: shelf}
+	onboarder := bundler(ws, s, shelf)
 	err = onboarder.Rerender(ctx, directories, func(_ string, differs bool) {
 		progress.Done(true)
 		if differs {

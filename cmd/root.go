@@ -87,7 +87,7 @@ func newRoot(a *app) *cobra.Command {
 	flags.BoolVarP(&a.global.verbose, "verbose", "v", false, "tell more, such as where each setting comes from")
 	flags.BoolVar(&a.global.yes, "yes", false, "answer yes to every question")
 	for _, command := range []func(*app) *cobra.Command{
-		newInit, newFetch, newProvision, newVerify, newRenew, newRotate, newRevoke, newStatus, newInspect, newRunbook, newSandbox, newDemo, newMan, newVersion, newEnvironment,
+		newInit, newFetch, newProvision, newVerify, newRenew, newRotate, newRevoke, newStatus, newInspect, newExport, newRunbook, newSandbox, newDemo, newMan, newVersion, newEnvironment,
 	} {
 		root.AddCommand(command(a))
 	}
