@@ -20,6 +20,7 @@ type initOptions struct {
 	settings       settings.Site
 	caCert, caKey  string
 	passphraseFile string
+	acme           acmeOptions
 }
 
 func (o *initOptions) addFlags(flags *pflag.FlagSet) {
@@ -34,6 +35,7 @@ func (o *initOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.caCert, "ca-cert", "", "bring a CA: its certificate (PEM; then its issuers up to the root, if it is no root)")
 	flags.StringVar(&o.caKey, "ca-key", "", "bring a CA: its private key (PEM)")
 	flags.StringVar(&o.passphraseFile, "passphrase-file", "", "file with the passphrase of the CA keys (or TBCERT_PASSPHRASE)")
+	o.acme.addFlags(flags, &o.settings)
 }
 
 func newInit(a *app) *cobra.Command {
@@ -49,7 +51,8 @@ replaced. A CA key gets a passphrase from --passphrase-file or TBCERT_PASSPHRASE
 on a terminal.`,
 		Example: `  tbcert init --host tb.example.com
   tbcert init --host tb.example.com --host 192.0.2.10 --org "Example Ltd"
-  tbcert init --host tb.example.com --ca-cert company-ca.pem --ca-key company-ca.key`,
+  tbcert init --host tb.example.com --ca-cert company-ca.pem --ca-key company-ca.key
+  tbcert init --host tb.example.com --acme letsencrypt --email admin@example.com`,
 		Args: cobra.NoArgs,
 	}
 	options.addFlags(command.Flags())
@@ -71,6 +74,13 @@ func runInit(command *cobra.Command, a *app, options *initOptions) error {
 		return err
 	}
 	defer unlock()
+	byACME, err := usesACME(ws, request.Settings)
+	if err != nil {
+		return invalid(err)
+	}
+	if byACME {
+		return a.initACME(command, ws, &options.acme, request)
+	}
 	result, err := site.Init(ws, request)
 	if err != nil {
 		return invalid(err)
@@ -80,6 +90,19 @@ func runInit(command *cobra.Command, a *app, options *initOptions) error {
 		return err
 	}
 	return a.tellInit(command, ws, result, changed)
+}
+
+// usesACME reports whether the server certificate is an ACME CA's: it was asked for
+// just now, or the site says so.
+func usesACME(ws *workspace.Workspace, asked settings.Site) (bool, error) {
+	s, err := site.Load(ws)
+	if errors.Is(err, site.ErrNoSite) {
+		return asked.ACME != "", nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return asked.ACME != "" || s.Settings.ACME != "", nil
 }
 
 // request is what the flags and the environment ask for.

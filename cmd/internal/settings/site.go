@@ -39,6 +39,39 @@ type Site struct {
 	DeviceDays   int      `yaml:"device-days"`
 	ProvisionKey string   `yaml:"provision-key"`
 	Hook         string   `yaml:"hook"`
+	ACME         string   `yaml:"acme"`
+	Email        string   `yaml:"email"`
+	ACMECA       string   `yaml:"acme-ca"`
+	Challenge    string   `yaml:"acme-challenge"`
+	ACMEHTTP     string   `yaml:"acme-http"`
+	ACMETLS      string   `yaml:"acme-tls"`
+	DNSHook      string   `yaml:"acme-dns-hook"`
+	DNSServer    string   `yaml:"acme-dns-server"`
+	DNSKeyFile   string   `yaml:"acme-dns-key-file"`
+}
+
+// text are the settings that are a text, by name, and where they are.
+func (s *Site) text() []struct {
+	Name  string
+	Value *string
+} {
+	return []struct {
+		Name  string
+		Value *string
+	}{
+		{"hook", &s.Hook}, {"acme", &s.ACME}, {"email", &s.Email}, {"acme-ca", &s.ACMECA}, {"acme-challenge", &s.Challenge}, {"acme-http", &s.ACMEHTTP},
+		{"acme-tls", &s.ACMETLS}, {"acme-dns-hook", &s.DNSHook}, {"acme-dns-server", &s.DNSServer}, {"acme-dns-key-file", &s.DNSKeyFile},
+	}
+}
+
+// Merge takes over what other says of an ACME CA, and its hook.
+func (s *Site) Merge(other Site) {
+	ours, theirs := s.text(), other.text()
+	for i := range ours {
+		if *theirs[i].Value != "" {
+			*ours[i].Value = *theirs[i].Value
+		}
+	}
 }
 
 // What a site gets when nothing else is said. The ports are IANA's for MQTT and
@@ -194,7 +227,9 @@ func (s Site) Values() map[string][]string {
 	set("inventory", s.Inventory, s.Inventory != "")
 	set("device-days", strconv.Itoa(s.DeviceDays), s.DeviceDays != 0)
 	set("provision-key", s.ProvisionKey, s.ProvisionKey != "")
-	set("hook", s.Hook, s.Hook != "")
+	for _, text := range s.text() {
+		set(text.Name, *text.Value, *text.Value != "")
+	}
 	return values
 }
 
@@ -237,7 +272,9 @@ func (s Site) ordered() yaml.MapSlice {
 	add("inventory", s.Inventory, s.Inventory != "")
 	add("device-days", s.DeviceDays, s.DeviceDays != 0)
 	add("provision-key", s.ProvisionKey, s.ProvisionKey != "")
-	add("hook", s.Hook, s.Hook != "")
+	for _, text := range s.text() {
+		add(text.Name, *text.Value, *text.Value != "")
+	}
 	return values
 }
 

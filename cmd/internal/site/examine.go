@@ -70,18 +70,26 @@ type wantedFile struct {
 // layout lists the files that a complete site has.
 func (e *examination) layout() []wantedFile {
 	if e.site.Foreign() {
-		return []wantedFile{{workspace.SettingsFile, false}, {workspace.RootFile, false}}
+		files := []wantedFile{{workspace.SettingsFile, false}, {workspace.RootFile, false}}
+		if e.site.Settings.ACME == "" {
+			return files
+		}
+		return append(append(files, serverLayout()...), wantedFile{workspace.AccountKey, true})
 	}
-	files := []wantedFile{
-		{workspace.SettingsFile, false}, {workspace.RootFile, false}, {workspace.RootCert, false},
-		{workspace.ServerPEM, true}, {workspace.ServerCert, false}, {workspace.ServerKey, true},
-		{workspace.ServerPKCS12, true}, {workspace.ServerConf, true},
-	}
+	files := append([]wantedFile{{workspace.SettingsFile, false}, {workspace.RootFile, false}, {workspace.RootCert, false}}, serverLayout()...)
 	if e.site.Settings.SingleTier {
 		return append(files, wantedFile{workspace.RootKey, true})
 	}
 	return append(files, wantedFile{workspace.ServerCACert, false}, wantedFile{workspace.ServerCAKey, true},
 		wantedFile{workspace.DeviceCACert, false}, wantedFile{workspace.DeviceCAKey, true})
+}
+
+// serverLayout lists the files of the server.
+func serverLayout() []wantedFile {
+	return []wantedFile{
+		{workspace.ServerPEM, true}, {workspace.ServerCert, false}, {workspace.ServerKey, true},
+		{workspace.ServerPKCS12, true}, {workspace.ServerConf, true},
+	}
 }
 
 // files looks for what is missing, and for secrets that others can read.

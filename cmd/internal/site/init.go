@@ -124,6 +124,7 @@ func merge(old, asked settings.Site) settings.Site {
 	merged.URL = cmp.Or(asked.URL, old.URL)
 	merged.User = cmp.Or(asked.User, old.User)
 	merged.Profile = cmp.Or(asked.Profile, old.Profile)
+	merged.Merge(asked)
 	return merged.WithDefaults()
 }
 
@@ -150,6 +151,12 @@ func (i *initializer) server() error {
 	} else if err := i.issueServer(); err != nil {
 		return err
 	}
+	return i.serverFiles()
+}
+
+// serverFiles writes the key and the chain, together and apart.
+func (i *initializer) serverFiles() error {
+	site := i.result.Site
 	key, err := certs.EncodeKey(site.ServerKey)
 	if err != nil {
 		return err
