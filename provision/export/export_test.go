@@ -2,6 +2,7 @@ package export_test
 
 import (
 	"bytes"
+	"encoding/asn1"
 	"errors"
 	"flag"
 	"os"
@@ -208,6 +209,32 @@ func TestRenderIsRepeatable(t *testing.T) {
 		if same == format.UsesPassword() {
 			t.Errorf("%s with another password: the same %v", format, same)
 		}
+	}
+}
+
+// The salts depend on the password: without it nobody can tell which they are.
+func TestSaltsDependOnThePassword(t *testing.T) {
+	t.Parallel()
+	salt := func(password string) []byte {
+		o := options()
+		o.Password = secret.New(password)
+		var pfx struct { // RFC 7292, 4
+			Version  int
+			AuthSafe asn1.RawValue
+			MacData  struct {
+				Mac        asn1.RawValue
+				Salt       []byte
+				Iterations int
+			}
+		}
+		if _, err := asn1.Unmarshal(render(t, export.P12, device(t, provision.CredentialX509), o)[0].Data, &pfx); err != nil {
+			t.Fatal(err)
+		}
+		return pfx.MacData.Salt
+	}
+	first, other := salt("a password"), salt("another password")
+	if len(first) < 8 || bytes.Equal(first, other) {
+		t.Errorf("the salts are %x and %x", first, other)
 	}
 }
 
