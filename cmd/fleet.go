@@ -34,8 +34,11 @@ type fleetOptions struct {
 	server         serverOptions
 }
 
+// inventoryUsage is the help of --inventory.
+const inventoryUsage = "PostgreSQL URL of an inventory that several machines share\n(default: inventory.db in the workspace; a password belongs into TBCERT_INVENTORY or PGPASSWORD)"
+
 func (o *fleetOptions) addFlags(flags *pflag.FlagSet) {
-	flags.StringVar(&o.inventory, "inventory", "", "PostgreSQL URL of an inventory that several machines share\n(default: inventory.db in the workspace; a password belongs into TBCERT_INVENTORY or PGPASSWORD)")
+	flags.StringVar(&o.inventory, "inventory", "", inventoryUsage)
 	flags.StringVar(&o.passphraseFile, "passphrase-file", "", "file with the passphrase of the CA keys and the inventory (or TBCERT_PASSPHRASE)")
 	flags.IntVar(&o.jobs, "jobs", provision.DefaultJobs, "devices worked on at once, at most; how many follows what ThingsBoard can take")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "tell what would be done, and do nothing")
@@ -120,8 +123,8 @@ func (f *fleet) open(ctx context.Context) (err error) {
 	return unfitInventory(err)
 }
 
-// openAlone opens the inventory for a change of credentials, which one machine
-// makes at a time.
+// openAlone opens the inventory for a change of credentials that other machines
+// have no part in.
 func (f *fleet) openAlone(ctx context.Context) error {
 	if err := f.open(ctx); err != nil || f.store == nil || f.options.dryRun {
 		return err
@@ -175,11 +178,16 @@ func (f *fleet) onboarder(registrar provision.Registrar, issuer *provision.Issue
 		shelf.also = append(shelf.also, export.Format(format).Names()...)
 	}
 	f.closers = append(f.closers, shelf.close)
-	site := siteOf(f.site)
-	site.Templates = ownTemplates(f.ws)
-	return provision.Onboarder{
-		Site: site, Exporter: export.Exporter{Templates: site.Templates}, Registrar: registrar, Inventory: f.records(), Shelf: shelf, Issuer: issuer, Now: f.app.process.Now,
-	}
+	onboarder := bundler(f.ws, f.site, shelf)
+	onboarder.Registrar, onboarder.Inventory, onboarder.Issuer, onboarder.Now = registrar, f.records(), issuer, f.app.process.Now
+	return onboarder
+}
+
+// bundler writes the bundles of a site, and registers nothing.
+func bundler(ws *workspace.Workspace, s *site.Site, shelf provision.Shelf) provision.Onboarder {
+	said := siteOf(s)
+	said.Templates = ownTemplates(ws)
+	return provision.Onboarder{Site: said, Exporter: export.Exporter{Templates: said.Templates}, Shelf: shelf}
 }
 
 // unfitInventory marks an inventory that must not be used as it is: others can

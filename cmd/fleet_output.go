@@ -101,14 +101,20 @@ func (f *fleet) provision(command *cobra.Command, batch *provision.Batch, device
 	t.progress = f.app.ui.Progress("devices", devices.Total())
 	summary, err := batch.Run(command.Context(), devices, t.row)
 	t.progress.End()
-	if devices.shared && err == nil && command.Context().Err() == nil {
-		summary.Elsewhere, summary.Left = summary.Left, 0 // the source says that none is left
-	}
+	devices.others(command.Context(), &summary, err)
 	if offline && !batch.DryRun && summary.Left < summary.Total {
 		err = errors.Join(err, f.writeImport(context.WithoutCancel(command.Context())))
 		t.importFile = f.ws.Path(workspace.ImportFile)
 	}
 	return t.finish(summary, err)
+}
+
+// others counts the devices that other machines have done: a run that came to its
+// end left none.
+func (d *deviceSource) others(ctx context.Context, summary *provision.Summary, err error) {
+	if d.shared && err == nil && ctx.Err() == nil {
+		summary.Elsewhere, summary.Left = summary.Left, 0 // the source says that none is left
+	}
 }
 
 // finish tells the whole, and gives the command's outcome.
@@ -191,7 +197,7 @@ func (t *fleetTeller) begin(result provision.Result) (err error) {
 	if t.job.ID != "" || t.dryRun || f.store == nil || f.shared() {
 		return nil
 	}
-	t.job = inventory.Job{Kind: t.command.Name(), Registrar: result.Registrar, Host: settings.MachineHosts()[0], Total: t.total}
+	t.job = inventory.Job{Kind: strings.TrimPrefix(t.command.CommandPath(), "tbcert "), Registrar: result.Registrar, Host: settings.MachineHosts()[0], Total: t.total}
 	t.job.ID, err = f.store.BeginJob(context.WithoutCancel(t.command.Context()), t.job)
 	return err
 }

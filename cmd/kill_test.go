@@ -86,29 +86,38 @@ func (s *siege) soon(most time.Duration) time.Duration {
 // it at a random moment again and again. It gives how often it was killed.
 func (s *siege) provision(dir string, args ...string) (killed int) {
 	s.t.Helper()
+	most := 100 * time.Millisecond
+	for s.kill(5*time.Millisecond+s.soon(most), append([]string{"provision", "-q", "-C", dir, "--from", s.csv, "--url", s.url}, args...)...) {
+		killed++
+		most += most / 20 // so that it comes to an end on a slow machine, too
+	}
+	return killed
+}
+
+// kill runs tbcert as a process of its own and kills it after a while, unless that
+// is too late.
+func (s *siege) kill(after time.Duration, args ...string) (killed bool) {
+	s.t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	most := 100 * time.Millisecond
-	for {
-		var out bytes.Buffer
-		ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Millisecond+s.soon(most))
-		process := exec.CommandContext(ctx, exe)
-		process.Args = append([]string{"tbcert", "provision", "-q", "-C", dir, "--from", s.csv, "--url", s.url}, args...)
-		process.Env, process.Stdout, process.Stderr = s.environ, &out, &out
-		err := process.Run()
-		cancel()
-		var exit *exec.ExitError
-		switch {
-		case err == nil, process.ProcessState.Success(): // the moment came too late
-			return killed
-		case errors.As(err, &exit) && exit.ExitCode() == -1: // by the signal
-			killed++
-			most += most / 20 // so that it comes to an end on a slow machine, too
-		default:
-			s.t.Fatalf("tbcert: %v\n%s", err, out.String())
-		}
+	var out bytes.Buffer
+	ctx, cancel := context.WithTimeout(s.t.Context(), after)
+	defer cancel()
+	process := exec.CommandContext(ctx, exe)
+	process.Args = append([]string{"tbcert"}, args...)
+	process.Env, process.Stdout, process.Stderr = s.environ, &out, &out
+	err = process.Run()
+	var exit *exec.ExitError
+	switch {
+	case err == nil, process.ProcessState.Success(): // the moment came too late
+		return false
+	case errors.As(err, &exit) && exit.ExitCode() == -1: // by the signal
+		return true
+	default:
+		s.t.Fatalf("tbcert: %v\n%s", err, out.String())
+		return false
 	}
 }
 

@@ -180,6 +180,7 @@ type deviceSource struct {
 	provision.Source
 	certificates bool         // certificates will have to be made
 	shared       bool         // other machines take from it, too
+	criterion    string       // what makes devices fit, where that changes as the run goes on
 	fromFailed   bool         // it is the file of the rows that failed before
 	close        func() error // drops what the source keeps
 }

@@ -4,15 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/tbcert/tbcert/cmd/internal/settings"
+	"github.com/tbcert/tbcert/cmd/internal/site"
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
 	"github.com/tbcert/tbcert/provision"
+	"github.com/tbcert/tbcert/provision/inventory"
 	"github.com/tbcert/tbcert/verify"
 )
 
@@ -28,7 +29,8 @@ type rotateOptions struct {
 	wave            int
 	verify          bool
 
-	age time.Duration
+	age      time.Duration
+	expiring *site.Due // only certificates that are due
 }
 
 func (o *rotateOptions) addFlags(flags *pflag.FlagSet) {
@@ -39,6 +41,11 @@ func (o *rotateOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.csr, "csr", "", "file with the certificate request (PKCS#10) of the one device")
 	flags.StringVar(&o.announce, "announce", "", "tell each device its new token first, over the session that it has: the shared attribute KEY,\nor rpc:METHOD; a device that does not acknowledge it keeps what it has (needs --url)")
 	flags.DurationVar(&o.announceTimeout, "announce-timeout", provision.DefaultAnnounceTimeout, "patience with a device that was told")
+	o.addChangeFlags(flags)
+}
+
+// addChangeFlags adds those that say how the change is made.
+func (o *rotateOptions) addChangeFlags(flags *pflag.FlagSet) {
 	flags.IntVar(&o.wave, "wave", 0, "change so many devices at a time, and stop after a wave with a failure")
 	flags.BoolVar(&o.verify, "verify", false, "connect as each device with its new credential, and go back to the old one when that fails")
 	o.fleetOptions.addFlags(flags)
@@ -87,12 +94,15 @@ func runRotate(command *cobra.Command, a *app, options *rotateOptions, names []s
 		return err
 	}
 	defer func() { err = errors.Join(err, f.close()) }()
-	if err := f.openAlone(ctx); err != nil {
+	if err := f.open(ctx); err != nil {
 		return err
 	}
 	source, err := options.source(ctx, f, names)
 	if err != nil {
 		return err
+	}
+	if err := options.share(ctx, f, changer.Kind(), source); err != nil {
+		return errors.Join(err, source.close())
 	}
 	defer func() { err = errors.Join(err, source.close()) }()
 	rotation, err := options.rotation(ctx, f, changer)
@@ -108,7 +118,7 @@ func runRotate(command *cobra.Command, a *app, options *rotateOptions, names []s
 // check refuses flags that make no sense together.
 func (o *rotateOptions) check(names []string) error {
 	chosen := 0
-	for _, given := range []bool{len(names) > 0, o.all, o.olderThan != ""} {
+	for _, given := range []bool{len(names) > 0, o.all, o.olderThan != "", o.expiring != nil} {
 		if given {
 			chosen++
 		}
@@ -153,30 +163,12 @@ func (o *rotateOptions) parse(names []string) (err error) {
 		}
 	}
 	if o.olderThan != "" {
-		if o.age, err = parseAge(o.olderThan); err != nil {
+		if o.age, err = settings.ParseAge(o.olderThan); err != nil {
 			return fmt.Errorf("--older-than: %w", err)
 		}
 	}
 	return nil
 }
-
-// parseAge takes a length of time, in days ("90d") or as Go has them ("36h").
-func parseAge(s string) (time.Duration, error) {
-	if days, isDays := strings.CutSuffix(s, "d"); isDays {
-		n, err := strconv.Atoi(days)
-		if err == nil && n >= 0 && n <= maxAgeDays {
-			return time.Duration(n) * 24 * time.Hour, nil
-		}
-	}
-	age, err := time.ParseDuration(s)
-	if err != nil || age < 0 {
-		return 0, fmt.Errorf("%q is not a length of time such as 90d or 36h", s)
-	}
-	return age, nil
-}
-
-// maxAgeDays is a hundred years.
-const maxAgeDays = 36525
 
 // source is the devices that are asked for.
 func (o *rotateOptions) source(ctx context.Context, f *fleet, names []string) (*deviceSource, error) {
@@ -186,15 +178,14 @@ func (o *rotateOptions) source(ctx context.Context, f *fleet, names []string) (*
 			return nil, invalid(err)
 		}
 		list, err := provision.NewList(devices)
-		return &deviceSource{Source: list, close: func() error { return nil }}, invalid(err)
+		return &deviceSource{Source: list, criterion: fmt.Sprintf("%q to=%q", names, o.credential), close: func() error { return nil }}, invalid(err)
 	}
-	oldest := f.app.process.Now().Add(-o.age)
 	recorded, err := f.recorded(ctx, func(r provision.Record) bool {
 		switch r.State {
 		case provision.StateRotating, provision.StateProving:
 			return true // to be finished
 		case provision.StateRegistered:
-			return o.all || r.Replaced.Before(oldest)
+			return o.fits(r, f.app.process.Now())
 		default:
 			return false
 		}
@@ -202,7 +193,65 @@ func (o *rotateOptions) source(ctx context.Context, f *fleet, names []string) (*
 	if err != nil {
 		return nil, err
 	}
-	return &deviceSource{Source: recorded, close: recorded.Close}, nil
+	criterion := fmt.Sprintf("all=%t older-than=%q expiring=%v to=%q", o.all, o.olderThan, o.expiring, o.credential)
+	return &deviceSource{Source: recorded, criterion: criterion, close: recorded.Close}, nil
+}
+
+// fits reports whether a device on record is one that is asked for.
+func (o *rotateOptions) fits(r provision.Record, now time.Time) bool {
+	if o.expiring == nil {
+		return o.all || r.Replaced.Before(now.Add(-o.age))
+	}
+	if r.Credential.Kind != provision.CredentialX509 || r.Credential.Key.IsZero() {
+		return false // a key that never left the device is not ours to replace
+	}
+	leaf, err := r.Credential.Leaf()
+	return err == nil && !now.Before(o.expiring.At(leaf))
+}
+
+// share takes the devices from the inventory when other machines may, too. The
+// same command on another machine does a part of them, and another change of
+// credentials has to wait.
+func (o *rotateOptions) share(ctx context.Context, f *fleet, registrar provision.RegistrarKind, devices *deviceSource) error {
+	if !f.shared() || o.dryRun {
+		return nil
+	}
+	spool, err := inventory.NewSpool(ctx, f.scratchDir())
+	if err != nil {
+		return err
+	}
+	if err := copyNames(ctx, spool, devices.Source); err != nil {
+		return errors.Join(err, spool.Close())
+	}
+	shared, err := f.store.Share(ctx, inventory.Work{
+		Kind: "rotate", Registrar: registrar, Host: settings.MachineHosts()[0], Criterion: devices.criterion,
+	}, spool)
+	if err != nil {
+		return errors.Join(err, spool.Close())
+	}
+	devices.Source, devices.shared = shared, true
+	if o.wave > 0 {
+		devices.Source = stopping{shared}
+	}
+	recorded := devices.close
+	devices.close = func() error {
+		return errors.Join(shared.Release(context.WithoutCancel(ctx)), spool.Close(), recorded())
+	}
+	return nil
+}
+
+// stopping is a shared source that ends once a device has failed on any machine.
+type stopping struct{ *inventory.Shared }
+
+func (s stopping) Take(ctx context.Context, n int) ([]provision.Task, error) {
+	progress, err := s.Progress(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if progress.Failed > 0 {
+		return nil, fmt.Errorf("%w: %d of %d devices failed, here or on other machines; see to them and run this again for those that are left", provision.ErrStopped, progress.Failed, progress.Total)
+	}
+	return s.Shared.Take(ctx, n)
 }
 
 // rotation is what is to be done.
@@ -300,12 +349,13 @@ func (o *rotateOptions) confirm(ctx context.Context, f *fleet, total int) (bool,
 	return ui.Confirm(ctx, "Change them?")
 }
 
-// prove connects as a device, as far as CONNECT: what it would publish is not
-// the site's to make up.
+// prove connects as a device, as far as CONNACK: that says whether ThingsBoard has
+// the credential. A profile may refuse a test message, and a device that was told
+// its new credential takes the session, while it is good.
 func (f *fleet) prove(ctx context.Context, name string, credential provision.Credential) error {
 	wanted := f.site.Settings.WithDefaults()
 	target := verify.Target{
-		Host: f.site.Host(), Port: wanted.MQTTSPort, TLS: true,
+		Host: f.site.Host(), Port: wanted.MQTTSPort, TLS: true, LoginOnly: true,
 		Roots: f.site.Anchors(), RootsName: f.ws.Path(workspace.RootFile),
 	}
 	if err := connectWith(&target, credential); err != nil {
@@ -318,7 +368,7 @@ func (f *fleet) prove(ctx context.Context, name string, credential provision.Cre
 	}
 	for _, check := range report.Checks {
 		if check.ID == report.Failed {
-			return fmt.Errorf("%s: %s; %s", check.ID, check.Cause, check.Fix)
+			return fmt.Errorf("%s: %s %s", check.ID, check.Cause, check.Fix)
 		}
 	}
 	return fmt.Errorf("%s failed for device %q", report.Failed, name)
@@ -336,6 +386,7 @@ func (f *fleet) rotate(command *cobra.Command, rotation *provision.Rotation, sou
 	t.progress = f.app.ui.Progress("devices", source.Total())
 	summary, err := rotation.Run(command.Context(), source, t.row)
 	t.progress.End()
+	source.others(command.Context(), &summary, err)
 	if rotation.Changer.Kind() == provision.RegistrarOffline {
 		err = errors.Join(err, f.renewImport(command.Context(), t, summary, summary.Rotated))
 	}

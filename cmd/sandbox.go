@@ -2,7 +2,9 @@ package cmd
 
 import (
 	"context"
+	"crypto"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -38,6 +40,7 @@ type sandboxOptions struct {
 	apiKeyFile   string
 	faults       []string
 	customers    []string
+	serverPEM    string
 
 	provisionKey        string
 	provisionSecretFile string
@@ -49,6 +52,7 @@ func (o *sandboxOptions) addFlags(flags *pflag.FlagSet) {
 	flags.IntVar(&o.mqttPort, "mqtt-port", settings.DefaultMQTTPort, "port of plain MQTT; 0 takes a free one, -1 none")
 	flags.IntVar(&o.mqttsPort, "mqtts-port", settings.DefaultMQTTSPort, "port of MQTT over TLS; 0 takes a free one, -1 none")
 	flags.IntVar(&o.httpPort, "http-port", 8080, "port of the REST API; 0 takes a free one, -1 none")
+	flags.StringVar(&o.serverPEM, "server-pem", "", "PEM file with the key and chain to serve, as ThingsBoard has it (default: those of the workspace)")
 	flags.StringVar(&o.user, "user", sandboxUser, "user that may log in to the REST API")
 	flags.StringVar(&o.passwordFile, "password-file", "", "file with the user's password (or TBCERT_PASSWORD; default: "+sandboxPassword+")")
 	flags.StringVar(&o.apiKeyFile, "api-key-file", "", "file with an API key to accept (or TBCERT_API_KEY)")
@@ -111,12 +115,9 @@ func (o *sandboxOptions) config(ctx context.Context, a *app, s *site.Site) (sand
 	if ip := net.ParseIP(o.listen); ip == nil {
 		return config, fmt.Errorf("--listen %s is not an IP address", o.listen)
 	}
-	if len(s.Server) == 0 {
-		return config, errors.New("the site has no server certificate: run `tbcert init`")
-	}
-	config.Certificate = &tls.Certificate{PrivateKey: s.ServerKey}
-	for _, cert := range s.Server {
-		config.Certificate.Certificate = append(config.Certificate.Certificate, cert.Raw)
+	var err error
+	if config.Certificate, err = o.certificate(s); err != nil {
+		return config, err
 	}
 	for _, text := range o.faults {
 		if err := config.Faults.Add(text); err != nil {
@@ -124,7 +125,6 @@ func (o *sandboxOptions) config(ctx context.Context, a *app, s *site.Site) (sand
 		}
 	}
 	config.Customers = o.customers
-	var err error
 	if config.Password, config.APIKey, err = o.logins(a); err != nil {
 		return config, err
 	}
@@ -133,6 +133,39 @@ func (o *sandboxOptions) config(ctx context.Context, a *app, s *site.Site) (sand
 	}
 	config.Devices, err = bundledDevices(ctx, a.workspace())
 	return config, err
+}
+
+// certificate is what MQTTS is served with: the site's, or that of a file, which
+// may not be its key's (ThingsBoard loads such a pair too, and every handshake
+// fails).
+func (o *sandboxOptions) certificate(s *site.Site) (*tls.Certificate, error) {
+	if o.serverPEM == "" {
+		if len(s.Server) == 0 {
+			return nil, errors.New("the site has no server certificate: run `tbcert init`")
+		}
+		return tlsCertificate(s.Server, s.ServerKey), nil
+	}
+	data, err := workspace.ReadInput(o.serverPEM, true)
+	if err != nil {
+		return nil, fmt.Errorf("--server-pem: %w", err)
+	}
+	chain, err := certs.ParseCertificates(data)
+	if err != nil {
+		return nil, fmt.Errorf("--server-pem: %s: %w", o.serverPEM, err)
+	}
+	key, err := certs.ParseKey(data, secret.Text{}) // ThingsBoard reads no encrypted PKCS#8 key either
+	if err != nil {
+		return nil, fmt.Errorf("--server-pem: %s: %w", o.serverPEM, err)
+	}
+	return tlsCertificate(chain, key), nil
+}
+
+func tlsCertificate(chain []*x509.Certificate, key crypto.Signer) *tls.Certificate {
+	certificate := &tls.Certificate{PrivateKey: key}
+	for _, cert := range chain {
+		certificate.Certificate = append(certificate.Certificate, cert.Raw)
+	}
+	return certificate
 }
 
 // profiles are those by which devices can provision themselves.

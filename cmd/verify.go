@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -45,6 +46,7 @@ type verifyOptions struct {
 	devices fleetChoice
 	server  serverOptions
 	results resultOptions
+	timer   timerOptions
 }
 
 func (o *verifyOptions) addFlags(flags *pflag.FlagSet) {
@@ -55,7 +57,7 @@ func (o *verifyOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.token, "token", "", "access token; other users of this machine and the shell's history can see it,\nso --token-file or TBCERT_TOKEN is better")
 	flags.StringVar(&o.tokenFile, "token-file", "", "file with the access token, such as devices/NAME/token")
 	flags.StringVar(&o.username, "username", "", "MQTT user name, for basic credentials")
-	flags.StringVar(&o.passwordFile, "password-file", "", "file with the MQTT password (or TBCERT_PASSWORD)")
+	flags.StringVar(&o.passwordFile, "password-file", "", "file with the MQTT password (or TBCERT_MQTT_PASSWORD)")
 	flags.StringVar(&o.clientID, "client-id", "", "MQTT client id")
 	flags.StringVar(&o.cert, "cert", "", "client certificate and its issuers (PEM)")
 	flags.StringVar(&o.key, "key", "", "key of the client certificate (PEM)")
@@ -67,6 +69,7 @@ func (o *verifyOptions) addFlags(flags *pflag.FlagSet) {
 	o.devices.addFlags(flags)
 	o.server.addLoginFlags(flags, "user-password-file")
 	o.results.addFlags(flags)
+	o.timer.addFlags(flags)
 }
 
 const verifyLong = `Prove that a device gets in: publish a test telemetry message over MQTTS, and explain what fails.
@@ -138,6 +141,9 @@ func runVerify(command *cobra.Command, a *app, options *verifyOptions, names []s
 	if err != nil {
 		return invalid(err)
 	}
+	if options.timer.asked() {
+		return options.installTimer(command, a, s, names)
+	}
 	options.urlTyped = command.Flags().Changed("url")
 	if err := a.resolve(command, options.fromSite(s)); err != nil {
 		return err
@@ -153,10 +159,36 @@ func runVerify(command *cobra.Command, a *app, options *verifyOptions, names []s
 		return invalid(err)
 	}
 	defer v.close()
+	if err := v.openStore(); err != nil {
+		return unfitInventory(err)
+	}
 	if options.results.watch > 0 {
 		return v.watch(command.Context())
 	}
 	return v.once(command.Context())
+}
+
+// installTimer writes what runs this from time to time. The unit may write to the
+// site, and to where the results go.
+func (o *verifyOptions) installTimer(command *cobra.Command, a *app, s *site.Site, names []string) error {
+	if o.results.watch > 0 {
+		return invalid(errors.New("--watch goes on for ever by itself: leave it away for a timer"))
+	}
+	made, err := o.timer.schedule(command, a, cmp.Or(o.host, s.Host()), names)
+	if err != nil {
+		return invalid(err)
+	}
+	for _, file := range []string{o.results.textfile, o.results.report} {
+		if file == "" {
+			continue
+		}
+		path, err := filepath.Abs(file)
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		made.Writable = append(made.Writable, filepath.Dir(path))
+	}
+	return o.timer.tellTimer(command, a, made)
 }
 
 // fromSite is what a site's file says for verify: where ThingsBoard's web address
@@ -239,7 +271,7 @@ func (o *verifyOptions) login(a *app) (device.Login, error) {
 		login.Password, err = readSecretFile("--password-file", o.passwordFile)
 		return login, err
 	}
-	login.Password = settings.Secret(a.env, "password")
+	login.Password = settings.Secret(a.env, "mqtt-password") // TBCERT_PASSWORD is the tenant administrator's
 	return login, nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/tbcert/tbcert/certs/secret"
 	"github.com/tbcert/tbcert/cmd"
@@ -35,6 +36,7 @@ type plant struct {
 	dir      string
 	board    *sandbox.Server
 	sessions []*device.Session
+	now      func() time.Time // nil: the time as it is
 }
 
 func newPlant(t *testing.T, working, resting int) *plant {
@@ -62,7 +64,9 @@ func newPlant(t *testing.T, working, resting int) *plant {
 	if err := os.WriteFile(csv, []byte(manifest.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p.tbcert(0, "provision", "--from", csv, "--url", p.url())
+	if working+resting > 0 {
+		p.tbcert(0, "provision", "--from", csv, "--url", p.url())
+	}
 	for i := range working {
 		p.connect(fmt.Sprintf("meter-%03d", i))
 	}
@@ -76,7 +80,7 @@ func (p *plant) tbcert(want int, args ...string) (last map[string]any) {
 	p.t.Helper()
 	var out, errOut bytes.Buffer
 	args = append(args, "-C", p.dir, "-o", "json")
-	code := cmd.Run(p.t.Context(), args, cmd.Process{In: strings.NewReader(""), Out: &out, Err: &errOut, Environ: []string{"TBCERT_API_KEY=" + apiKeyCanary}})
+	code := cmd.Run(p.t.Context(), args, cmd.Process{In: strings.NewReader(""), Out: &out, Err: &errOut, Environ: []string{"TBCERT_API_KEY=" + apiKeyCanary}, Now: p.now})
 	if code != want {
 		p.t.Fatalf("%v ends with %d, want %d:\n%s%s", args, code, want, out.String(), errOut.String())
 	}
@@ -95,15 +99,12 @@ func (p *plant) verify(want int, args ...string) map[string]any {
 // connect is a device that comes to work.
 func (p *plant) connect(name string) {
 	p.t.Helper()
-	token, err := os.ReadFile(filepath.Join(p.dir, "devices", name, "token"))
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	token := p.token(name)
 	conn, err := net.Dial("tcp", p.board.MQTTAddr().String())
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	session, err := device.Connect(p.t.Context(), conn, device.Login{Username: secret.New(strings.TrimSpace(string(token)))})
+	session, err := device.Connect(p.t.Context(), conn, device.Login{Username: secret.New(token)})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -180,19 +181,41 @@ func TestVerifyReadsBack(t *testing.T) {
 	}
 }
 
+// What is published is found in ThingsBoard in whatever form it is written; of what
+// cannot be looked for nothing is said.
+func TestVerifyReadsBackAnyPayload(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, 0, 1)
+	for payload, want := range map[string]string{
+		`{"temperature":25}`:                      "pass",
+		`{"temperature":25.50}`:                   "pass",
+		`{temperature:1e3}`:                       "pass",
+		`{"text":"a\/b \u00e9"}`:                  "pass",
+		`{"number":"25","on":true,"none":null}`:   "pass",
+		`{"list":[1, {"a" : "b"}]}`:               "pass",
+		`[{"a":1},{"a":2,"b":3}]`:                 "pass",
+		`{"ts":1700000000000,"values":{"old":1}}`: "warn",
+		`{}`: "warn",
+	} {
+		result := p.verify(0, "meter-000", "--url", p.url(), "--payload", payload)
+		checks, _ := result["checks"].([]any)
+		for _, check := range checks {
+			if c, _ := check.(map[string]any); c["id"] == "stored" && c["status"] != want {
+				t.Errorf("%s is %v: %v, want %s", payload, c["status"], c["detail"], want)
+			}
+		}
+	}
+}
+
 // Machines that share an inventory share the devices: each is verified once.
 func TestVerifyShared(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t, 0, shared)
 	url := postgrestest.Start(t)
-	other := *p
-	other.dir = t.TempDir()
-	if out, err := exec.Command("cp", "-a", p.dir+"/.", other.dir).CombinedOutput(); err != nil { // with the modes
-		t.Fatalf("%v\n%s", err, out)
-	}
+	other := p.copy()
 	var machines sync.WaitGroup
 	var verified atomic.Int64
-	for _, machine := range []*plant{p, &other} {
+	for _, machine := range []*plant{p, other} {
 		machines.Go(func() {
 			summary := machine.verify(0, "--all", "--inventory", url, "--yes", "--jobs", "1") // slowly, so that both have their part
 			passed, _ := summary["passed"].(float64)
@@ -207,6 +230,104 @@ func TestVerifyShared(t *testing.T) {
 	if got := verified.Load(); got != shared {
 		t.Errorf("%d devices were verified, want each of %d once", got, shared)
 	}
+	status := p.tbcert(0, "status", "--inventory", url)
+	if proofs, _ := status["proofs"].([]any); len(proofs) != shared {
+		t.Errorf("status has the proofs of %d devices, want those of all machines, %d", len(proofs), shared)
+	}
+	if alone := p.tbcert(0, "status"); alone["proofs"] != nil {
+		t.Errorf("without the shared inventory status has the proofs %v", alone["proofs"])
+	}
+	p.tbcert(1, "verify", "--all", "--inventory", "postgres://nobody@127.0.0.1:1/none")
+	gone := p.tbcert(5, "status", "--inventory", "postgres://nobody@127.0.0.1:1/none")
+	if gone["certificates"] == nil || !strings.Contains(fmt.Sprint(gone["attention"]), "inventory in PostgreSQL") {
+		t.Errorf("without its database status tells %v", gone)
+	}
+}
+
+// copy is the site on another machine.
+func (p *plant) copy() *plant {
+	p.t.Helper()
+	other := *p
+	other.dir = p.t.TempDir()
+	if out, err := exec.Command("cp", "-a", p.dir+"/.", other.dir).CombinedOutput(); err != nil { // with the modes
+		p.t.Fatalf("%v\n%s", err, out)
+	}
+	return &other
+}
+
+// Machines that share an inventory share a rotation: each device changes once, and
+// the machine that did it has its bundle.
+func TestRotateShared(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, 0, 0)
+	url := postgrestest.Start(t)
+	names := make([]string, shared)
+	for i := range names {
+		names[i] = fmt.Sprintf("meter-%03d", i)
+	}
+	p.tbcert(0, append([]string{"provision", "--url", p.url(), "--inventory", url}, names...)...)
+	before := p.board.Devices()
+	p.now = func() time.Time { return time.Now().AddDate(0, 0, 2) }
+	other := p.copy()
+	var machines sync.WaitGroup
+	var rotated atomic.Int64
+	for _, machine := range []*plant{p, other} {
+		machines.Go(func() {
+			summary := machine.tbcert(0, "rotate", "--older-than", "1d", "--url", p.url(), "--inventory", url, "--yes", "--jobs", "1", "--wave", "20")
+			did, _ := summary["rotated"].(float64)
+			rotated.Add(int64(did))
+		})
+	}
+	machines.Wait()
+	if got := rotated.Load(); got != shared {
+		t.Errorf("%d devices were rotated, want each of %d once", got, shared)
+	}
+	for i, device := range p.board.Devices() {
+		has := device.Token.Reveal()
+		if has == before[i].Token.Reveal() {
+			t.Errorf("%s kept its token", device.Name)
+		}
+		if p.token(device.Name) != has && other.token(device.Name) != has {
+			t.Errorf("neither machine has the token that %s has", device.Name)
+		}
+	}
+}
+
+// Waves stop on all machines when a device fails on one.
+func TestRotateSharedStops(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, 0, 0)
+	url := postgrestest.Start(t)
+	names := make([]string, shared)
+	for i := range names {
+		names[i] = fmt.Sprintf("meter-%03d", i)
+	}
+	p.tbcert(0, append([]string{"provision", "--url", p.url(), "--inventory", url}, names...)...)
+	p.tbcert(0, "provision", "a-device-that-was-never-imported", "--inventory", url)
+	other := p.copy()
+	var machines sync.WaitGroup
+	var changed atomic.Int64
+	for _, machine := range []*plant{p, other} {
+		machines.Go(func() {
+			summary := machine.tbcert(1, "rotate", "--all", "--url", p.url(), "--inventory", url, "--yes", "--wave", "10")
+			rotated, _ := summary["rotated"].(float64)
+			changed.Add(int64(rotated))
+		})
+	}
+	machines.Wait()
+	if got := changed.Load(); got > shared/2 {
+		t.Errorf("%d of %d devices were rotated after one had failed", got, shared)
+	}
+}
+
+// token is what a device's bundle has.
+func (p *plant) token(name string) string {
+	p.t.Helper()
+	token, err := os.ReadFile(filepath.Join(p.dir, "devices", name, "token"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return strings.TrimSpace(string(token))
 }
 
 // When ThingsBoard cannot be asked whether a device is at work, nobody connects
@@ -225,4 +346,36 @@ func TestVerifyAsksFirst(t *testing.T) {
 		t.Error("the device at work lost its session")
 	}
 	p.verify(0, "--all", "--take-over", "--url", nobody, "--call-timeout", "1s", "--payload", `{"a":1}`)
+}
+
+// A server that lets the new credential in and takes no test message, as one does
+// whose profile expects another form, leaves a rotated device with the new one.
+func TestRotateProvesTheLogin(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, 0, 1)
+	faults, err := sandbox.ParseFaults("close-after-publish")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.board.SetFaults(faults)
+	file := filepath.Join(p.dir, "tbcert.yaml")
+	settings, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := fmt.Sprintf("mqtts-port: %d", p.board.MQTTSAddr().(*net.TCPAddr).Port)
+	settings = bytes.Replace(settings, []byte("mqtts-port: 8883"), []byte(port), 1)
+	if err := os.WriteFile(file, settings, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.verify(17, "meter-000")
+	token := filepath.Join(p.dir, "devices", "meter-000", "token")
+	before, err := os.ReadFile(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.tbcert(0, "rotate", "meter-000", "--url", p.url(), "--verify")
+	if after, err := os.ReadFile(token); err != nil || bytes.Equal(before, after) {
+		t.Errorf("the device has its old token again (%v), although the new one was let in", err)
+	}
 }

@@ -229,11 +229,7 @@ func (c *chunk) outcomes() []Outcome {
 		if it.left {
 			continue
 		}
-		outcome := Outcome{Seq: it.seq}
-		if it.failed() {
-			outcome.Failed = it.result.Err.Error()
-		}
-		outcomes = append(outcomes, outcome)
+		outcomes = append(outcomes, outcomeOf(it.seq, it.result))
 	}
 	return outcomes
 }

@@ -152,3 +152,12 @@ func (e *DirectoryError) Error() string {
 	return fmt.Sprintf("device %s: its directory %s holds the bundle of device %s: rename one of them, or move that directory away",
 		quote(e.Device), e.Directory, quote(e.Owner))
 }
+
+// outcomeOf is what a source is told of a result.
+func outcomeOf(seq int64, result Result) Outcome {
+	outcome := Outcome{Seq: seq}
+	if result.Err != nil {
+		outcome.Failed = result.Err.Error()
+	}
+	return outcome
+}

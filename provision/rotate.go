@@ -62,8 +62,11 @@ func (r *Rotation) Run(ctx context.Context, source Source, report func(Result)) 
 		wave := &wave{Rotation: r, renderer: renderer, turns: make([]turn, len(tasks))}
 		err = wave.run(ctx, tasks)
 		before := summary.Failed
-		wave.report(&summary, report)
+		outcomes := wave.report(&summary, report)
 		failed := summary.Failed - before
+		if err == nil {
+			err = source.Settle(context.WithoutCancel(ctx), outcomes)
+		}
 		if err != nil {
 			return summary, err
 		}

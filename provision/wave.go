@@ -62,14 +62,18 @@ func (w *wave) run(ctx context.Context, tasks []Task) error {
 	return nil
 }
 
-// report counts and reports the turns that the run came to.
-func (w *wave) report(summary *Summary, report func(Result)) {
+// report counts and reports the turns that the run came to, and gives what the
+// source is told of them.
+func (w *wave) report(summary *Summary, report func(Result)) []Outcome {
+	var outcomes []Outcome
 	for i := range w.turns {
 		if t := &w.turns[i]; !t.left {
 			summary.count(t.result.Action)
 			report(t.result)
+			outcomes = append(outcomes, outcomeOf(t.Seq, t.result))
 		}
 	}
+	return outcomes
 }
 
 // failAll fails what the wave did not come to an end with.

@@ -16,7 +16,7 @@ func functions() template.FuncMap {
 	return template.FuncMap{
 		"sh": quoteShell, "unitline": unitLine, "unitword": unitWord, "unitpath": unitPath,
 		"c": quoteC, "clines": quoteCLines, "cbytes": bytesC, "py": quotePython, "pybytes": bytesPython,
-		"json": quoteJSON, "conf": confValue,
+		"json": quoteJSON, "conf": confValue, "xml": xmlText, "winword": windowsWord,
 	}
 }
 

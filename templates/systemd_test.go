@@ -1,6 +1,7 @@
 package templates_test
 
 import (
+	"encoding/xml"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,11 +14,15 @@ import (
 const (
 	service = "systemd/tbcert-verify.service"
 	timer   = "systemd/tbcert-verify.timer"
+
+	renewService = "systemd/tbcert-renew.service"
+	renewTimer   = "systemd/tbcert-renew.timer"
 )
 
 // watch is the data that the units want.
 type watch struct {
 	Site, User, Binary, Workspace string
+	Directory, Check              string
 	Arguments                     []string // of tbcert verify
 	Writable                      []string // besides the workspace
 	OnCalendar, RandomizedDelay   string
@@ -25,7 +30,7 @@ type watch struct {
 
 func plant() watch {
 	return watch{
-		Site: "plant", User: "tbcert", Binary: "/usr/bin/true", Workspace: "/srv/tbcert/plant",
+		Site: "plant", User: "tbcert", Binary: "/usr/bin/true", Workspace: "/srv/tbcert/plant", Directory: "/srv",
 		Arguments: []string{"--all", "-q", "--textfile", "/var/lib/prometheus/node-exporter/tbcert.prom"},
 		Writable:  []string{"/var/lib/prometheus/node-exporter"}, OnCalendar: "hourly", RandomizedDelay: "10min",
 	}
@@ -65,14 +70,16 @@ func analyze(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// units writes both units to a directory.
-func units(t *testing.T, data watch) (servicePath, timerPath string) {
+// units writes units to a directory.
+func units(t *testing.T, data watch, names ...string) (paths []string) {
 	t.Helper()
 	dir := t.TempDir()
-	servicePath, timerPath = filepath.Join(dir, filepath.Base(service)), filepath.Join(dir, filepath.Base(timer))
-	write(t, servicePath, []byte(render(t, service, data)), 0o600)
-	write(t, timerPath, []byte(render(t, timer, data)), 0o600)
-	return servicePath, timerPath
+	for _, name := range names {
+		path := filepath.Join(dir, filepath.Base(name))
+		write(t, path, []byte(render(t, name, data)), 0o600)
+		paths = append(paths, path)
+	}
+	return paths
 }
 
 func TestVerifyServiceRunsWhatItIsTold(t *testing.T) {
@@ -93,6 +100,52 @@ func TestVerifyServiceRunsWhatItIsTold(t *testing.T) {
 	unit := render(t, service, data)
 	if got := settings(unit); strings.Contains(unit, "User=") || !got["ExecStart=/usr/bin/true -C /srv/tbcert/plant verify meter-1 --round-trip"] || !got["ReadWritePaths=/srv/tbcert/plant"] {
 		t.Errorf("it does not do as told:\n%s", unit)
+	}
+}
+
+// The condition holds when renew --check says that it is due, or cannot say.
+func TestRenewServiceAsksFirst(t *testing.T) {
+	t.Parallel()
+	data := plant()
+	data.Arguments, data.Check = []string{"--before=25%", "--hook=systemctl restart thingsboard"}, " --before 25%"
+	got := settings(render(t, renewService, data))
+	for _, want := range []string{
+		`ExecCondition=/bin/sh -c "! /usr/bin/true -C /srv/tbcert/plant renew --check --quiet --before 25%% > /dev/null"`,
+		`ExecStart=/usr/bin/true -C /srv/tbcert/plant renew --before=25%% "--hook=systemctl restart thingsboard"`, "User=tbcert", "WorkingDirectory=/srv",
+	} {
+		if !got[want] {
+			t.Errorf("no line %s in\n%s", want, render(t, renewService, data))
+		}
+	}
+}
+
+// A task is what Windows takes: XML, and arguments that are one each.
+func TestWindowsTask(t *testing.T) {
+	t.Parallel()
+	type task struct {
+		Site, Binary, Start string
+		Words               []string
+	}
+	text := render(t, "windows/tbcert-renew.xml", task{
+		Site: "a & <b>", Binary: `C:\Program Files\tbcert.exe`, Start: "2026-01-31T04:00:00",
+		Words: []string{"-C", `C:\a site\`, "renew", "", `--hook=x "y z"`, `a\"b`},
+	})
+	var parsed struct {
+		Description string `xml:"RegistrationInfo>Description"`
+		Start       string `xml:"Triggers>CalendarTrigger>StartBoundary"`
+		Command     string `xml:"Actions>Exec>Command"`
+		Arguments   string `xml:"Actions>Exec>Arguments"`
+	}
+	if err := xml.Unmarshal([]byte(text), &parsed); err != nil {
+		t.Fatal(err)
+	}
+	// As CommandLineToArgvW takes them apart: 2n backslashes and a quote are n
+	// backslashes and the end of quoting, 2n+1 are n and a quote.
+	if want := `-C "C:\a site\\" renew "" "--hook=x \"y z\"" "a\\\"b"`; parsed.Arguments != want {
+		t.Errorf("the arguments are %s, want %s", parsed.Arguments, want)
+	}
+	if parsed.Description != "Renew the server certificate of a & <b> when it is due" || parsed.Command != `C:\Program Files\tbcert.exe` || parsed.Start != "2026-01-31T04:00:00" {
+		t.Errorf("got %+v", parsed)
 	}
 }
 
@@ -125,8 +178,8 @@ func TestSystemdAcceptsTheUnits(t *testing.T) {
 	for name, data := range map[string]watch{"plain": plant(), "odd": odd, "root": root} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			servicePath, timerPath := units(t, data)
-			if said := analyze(t, "verify", servicePath, timerPath); said != "" {
+			paths := units(t, data, service, timer, renewService, renewTimer)
+			if said := analyze(t, append([]string{"verify"}, paths...)...); said != "" {
 				t.Errorf("%s\n%s", said, render(t, service, data))
 			}
 		})
@@ -193,8 +246,8 @@ func TestUnitsRefuseWhatTheyCannotHold(t *testing.T) {
 // systemd-analyze rates what a unit could do from 0 (nothing) to 10.
 func TestVerifyServiceIsHardened(t *testing.T) {
 	t.Parallel()
-	servicePath, _ := units(t, plant())
-	if said := analyze(t, "security", "--offline=true", "--no-pager", "--threshold=15", servicePath); strings.Contains(said, "exit status") {
+	paths := units(t, plant(), service)
+	if said := analyze(t, "security", "--offline=true", "--no-pager", "--threshold=15", paths[0]); strings.Contains(said, "exit status") {
 		t.Errorf("it is rated above 1.5:\n%s", said)
 	}
 }

@@ -1,6 +1,6 @@
 // Package templates holds the text files that tbcert writes for others: what a
-// ThingsBoard server is configured with, what a device runs, and what systemd
-// runs to keep watch.
+// ThingsBoard server is configured with, what a device runs, what systemd runs
+// to keep watch, and what operators do, step by step.
 //
 // A template stands beside this file as DIR/NAME.tmpl and is rendered as
 // DIR/NAME. A user may put another in its place; see [Set]. The package knows no
@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"sync"
 	"text/template"
 )
@@ -25,6 +26,20 @@ var files embed.FS
 
 // ErrUnknown is the error for a name that no template has.
 var ErrUnknown = errors.New("no such template")
+
+// Names gives the templates of a directory, without their extensions, sorted.
+func Names(dir string) []string {
+	entries, err := files.ReadDir(dir)
+	if err != nil {
+		return nil // there is none
+	}
+	var names []string
+	for _, entry := range entries {
+		name, _, _ := strings.Cut(entry.Name(), ".")
+		names = append(names, name)
+	}
+	return names
+}
 
 // A Set is the templates, some of which a user may have replaced. Each is read
 // once. It may be used by several goroutines; a nil Set is tbcert's own
@@ -62,6 +77,8 @@ func (e *OverrideError) Unwrap() error { return e.Err }
 //	py pybytes                  Python: a string literal, bytes literals
 //	json                        JSON and JavaScript: any value
 //	conf                        mosquitto.conf: the rest of a line
+//	xml                         XML: a text
+//	winword                     Windows: an argument of a command line
 func Render(name string, data any) ([]byte, error) { return (*Set)(nil).Render(name, data) }
 
 // Render is like the function [Render], with the user's own templates.

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -29,13 +30,22 @@ type Work struct {
 	Host      string // this machine, for the record
 	// Again does a finished job once more, the rows that were done as well.
 	Again bool
+	// Criterion is for work that changes credentials, and says which devices it
+	// is for. The rows change as it goes on, so they are not what machines have in
+	// common: a machine that comes while others with the same criterion are at
+	// work takes from their rows, and one that comes with another is refused.
+	Criterion string
 }
 
 // job is the record of it. Its ID is what machines have in common that share it.
 func (w Work) job(spool *Spool, started time.Time) Job {
 	digest := spool.Digest()
 	text := hex.EncodeToString(digest[:])
-	id := sha256.Sum256([]byte(w.Kind + "\x00" + string(w.Registrar) + "\x00" + text))
+	common := text
+	if w.Criterion != "" {
+		common = "criterion\x00" + w.Criterion
+	}
+	id := sha256.Sum256([]byte(w.Kind + "\x00" + string(w.Registrar) + "\x00" + common))
 	return Job{
 		ID: hex.EncodeToString(id[:]), Kind: w.Kind, Registrar: w.Registrar, Digest: text, Host: w.Host,
 		Total: spool.Total(), State: JobRunning, Started: started,
@@ -53,6 +63,7 @@ type Shared struct {
 	owner string
 	total int
 	keys  *keys
+	leave func() error // no longer changes credentials
 
 	mu      sync.Mutex
 	held    map[int64]struct{} // taken and not settled
@@ -67,7 +78,9 @@ var _ provision.Source = (*Shared)(nil)
 // Share makes a source of a spool's rows. The first machine brings them into the
 // inventory, and the others wait for it. A job that was begun before is gone on
 // with: rows that were done are not handed out again; those that failed are,
-// unless others are at work on the job just now.
+// unless others are at work on the job just now. Work with a criterion begins anew
+// unless others are at it, and the error is ErrBusy while others change credentials
+// for another reason.
 func (s *Store) Share(ctx context.Context, work Work, spool *Spool) (*Shared, error) {
 	job := work.job(spool, s.options.Now())
 	shared := &Shared{
@@ -82,29 +95,60 @@ func (s *Store) Share(ctx context.Context, work Work, spool *Spool) (*Shared, er
 	if shared.keys, err = s.unlock(ctx); err != nil {
 		return nil, err
 	}
-	err = s.transact(ctx, func(tx *sql.Tx) error {
+	if work.Criterion == "" {
+		err = shared.begin(ctx, job, spool, func(tx *sql.Tx) error { return shared.reopen(ctx, tx, work.Again) })
+	} else {
+		shared.leave, err = s.join(ctx, job.ID, func(others bool) error {
+			return shared.begin(ctx, job, spool, func(tx *sql.Tx) error {
+				if others {
+					return tx.QueryRowContext(ctx, `SELECT total FROM jobs WHERE id = $1`, job.ID).Scan(&shared.total)
+				}
+				return shared.anew(ctx, tx, job, spool)
+			})
+		})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return shared, nil
+}
+
+// begin makes the job of a spool's rows, or, when there is one, does what is to be
+// done with that.
+func (s *Shared) begin(ctx context.Context, job Job, spool *Spool, found func(*sql.Tx) error) error {
+	return s.store.transact(ctx, func(tx *sql.Tx) error {
 		// Where another machine is just making the job, this waits until it has,
 		// or is gone.
-		added, err := s.dialect.run(ctx, tx, addJob(), [][]any{job.row()})
+		added, err := s.store.dialect.run(ctx, tx, addJob(), [][]any{job.row()})
 		if err != nil {
 			return err
 		}
 		if added == 0 {
-			return shared.reopen(ctx, tx, work.Again)
+			return found(tx)
 		}
-		if err := shared.load(ctx, tx, spool); err != nil {
+		if err := s.load(ctx, tx, spool); err != nil {
 			return err
 		}
-		if err := s.forgetJobs(ctx, tx); err != nil {
+		if err := s.store.forgetJobs(ctx, tx); err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `ANALYZE job_rows`) // else the first leases look at all rows
 		return err
 	})
-	if err != nil {
-		return nil, err
+}
+
+// anew gives a job that nobody is at the rows of a spool.
+func (s *Shared) anew(ctx context.Context, tx *sql.Tx, job Job, spool *Spool) error {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM job_rows WHERE job = $1`, s.job); err != nil {
+		return err
 	}
-	return shared, nil
+	_, err := tx.ExecContext(ctx, `
+		UPDATE jobs SET digest = $2, host = $3, total = $4, done = 0, failed = 0, state = $5, started_at = $6, finished_at = 0
+		WHERE id = $1`, job.ID, job.Digest, job.Host, job.Total, string(job.State), milliseconds(job.Started))
+	if err != nil {
+		return err
+	}
+	return s.load(ctx, tx, spool)
 }
 
 // load brings the rows of a spool into the inventory.
@@ -274,16 +318,20 @@ func (s *Shared) Release(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	s.beats.Wait()
-	if len(held) == 0 {
-		return nil
+	var err error
+	if len(held) > 0 {
+		_, err = s.store.db.ExecContext(ctx, `
+			UPDATE job_rows SET owner = '', lease_until = 0
+			WHERE job = $1 AND owner = $2 AND state = 'open' AND seq = ANY ($3)`, s.job, s.owner, held)
+		if err != nil {
+			err = fmt.Errorf("write %s: %w", s.store.where, err)
+		}
 	}
-	_, err := s.store.db.ExecContext(ctx, `
-		UPDATE job_rows SET owner = '', lease_until = 0
-		WHERE job = $1 AND owner = $2 AND state = 'open' AND seq = ANY ($3)`, s.job, s.owner, held)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", s.store.where, err)
+	if s.leave != nil {
+		err = errors.Join(err, s.leave())
+		s.leave = nil
 	}
-	return nil
+	return err
 }
 
 // heldNow gives the rows that are taken and not settled; s.mu is held.

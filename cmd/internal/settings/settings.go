@@ -45,9 +45,11 @@ func Keys() []Key {
 		{Name: "api-key", Usage: "ThingsBoard API key (4.3 and later)", Sensitive: true},
 		{Name: "device-days", Usage: "life of a device's certificate in days", InFile: true},
 		{Name: "dir", Usage: "the workspace"},
+		{Name: "hook", Usage: "program that renew runs after a renewal", InFile: true},
 		{Name: "host", Usage: "host names and addresses of the server, separated by commas", InFile: true},
 		{Name: "inventory", Usage: "PostgreSQL URL of an inventory that several machines share", InFile: true},
 		{Name: "key-type", Usage: "p256, p384, rsa2048, rsa3072, rsa4096 or ed25519", InFile: true},
+		{Name: "mqtt-password", Usage: "MQTT password of a device, for verify --username", Sensitive: true},
 		{Name: "mqtt-port", Usage: "port of plain MQTT", InFile: true},
 		{Name: "mqtts-port", Usage: "port of MQTT over TLS", InFile: true},
 		{Name: "org", Usage: "organization in the certificates", InFile: true},
@@ -125,14 +127,18 @@ func fill(flags *pflag.FlagSet, key Key, env Lookup, file map[string][]string) (
 	return FromDefault, nil
 }
 
+// IsSecret reports whether a setting is one that must not be seen.
+func IsSecret(name string) bool {
+	return slices.ContainsFunc(Keys(), func(k Key) bool { return k.Name == name && k.Sensitive })
+}
+
 // Secret reads a secret from the environment; the zero Text when it is not
 // set. It must be a sensitive setting of the register.
 func Secret(env Lookup, name string) secret.Text {
-	index := slices.IndexFunc(Keys(), func(k Key) bool { return k.Name == name && k.Sensitive })
-	if index < 0 {
+	if !IsSecret(name) {
 		return secret.Text{}
 	}
-	value, _ := env(Keys()[index].Env())
+	value, _ := env(Key{Name: name}.Env())
 	return secret.New(value)
 }
 

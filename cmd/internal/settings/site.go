@@ -38,6 +38,7 @@ type Site struct {
 	Inventory    string   `yaml:"inventory"`
 	DeviceDays   int      `yaml:"device-days"`
 	ProvisionKey string   `yaml:"provision-key"`
+	Hook         string   `yaml:"hook"`
 }
 
 // What a site gets when nothing else is said. The ports are IANA's for MQTT and
@@ -193,6 +194,7 @@ func (s Site) Values() map[string][]string {
 	set("inventory", s.Inventory, s.Inventory != "")
 	set("device-days", strconv.Itoa(s.DeviceDays), s.DeviceDays != 0)
 	set("provision-key", s.ProvisionKey, s.ProvisionKey != "")
+	set("hook", s.Hook, s.Hook != "")
 	return values
 }
 
@@ -235,6 +237,7 @@ func (s Site) ordered() yaml.MapSlice {
 	add("inventory", s.Inventory, s.Inventory != "")
 	add("device-days", s.DeviceDays, s.DeviceDays != 0)
 	add("provision-key", s.ProvisionKey, s.ProvisionKey != "")
+	add("hook", s.Hook, s.Hook != "")
 	return values
 }
 

@@ -30,6 +30,12 @@ func (i *initializer) authorities() error {
 		i.add(workspace.File{Name: workspace.RootFile, Data: certs.EncodeCertificates(site.TrustRoots...)})
 		return nil
 	}
+	if i.old.Foreign() {
+		return &ConflictError{
+			Problem: fmt.Sprintf("devices trust the root in %s, and its CA is not here", i.ws.Path(workspace.RootFile)),
+			Fix:     "if it is this site's own, put ca/ back from your backup; if tbcert fetch found it, the server has its certificate from that CA, and a CA made here would lock the devices out (another workspace, -C DIR, can have one)",
+		}
+	}
 	return i.newCA()
 }
 
@@ -110,7 +116,7 @@ func (i *initializer) rootAuthority() (*certs.Authority, error) {
 		pathLen = 0
 	}
 	root, err := i.request.Maker.NewRoot(certs.RootProfile{
-		CommonName: commonName("Root CA", wanted.Hosts[0]), Organization: wanted.Organization,
+		CommonName: commonName("Root CA"+i.generation, wanted.Hosts[0]), Organization: wanted.Organization,
 		KeyType: certs.KeyType(wanted.KeyType), Years: wanted.RootYears, PathLen: pathLen,
 	})
 	if err != nil {
@@ -140,7 +146,7 @@ func (i *initializer) issuingCAs(root *certs.Authority) ([]caFiles, error) {
 func (i *initializer) issuingCA(root *certs.Authority, purpose certs.Purpose, name string) (*certs.Authority, error) {
 	wanted := i.result.Site.Settings
 	ca, err := root.NewIssuing(certs.IssuingProfile{
-		CommonName: commonName(name, wanted.Hosts[0]), Organization: wanted.Organization,
+		CommonName: commonName(name+i.generation, wanted.Hosts[0]), Organization: wanted.Organization,
 		KeyType: certs.KeyType(wanted.KeyType), Purpose: purpose,
 	})
 	if err != nil {
@@ -203,6 +209,9 @@ func (i *initializer) serverIssuer() (*certs.Authority, error) {
 	if site.ServerCA != nil {
 		certFile, keyFile = workspace.ServerCACert, workspace.ServerCAKey
 		chain = append([]*x509.Certificate{site.ServerCA}, site.RootCA...)
+	}
+	if i.keyDir != "" {
+		keyFile = in(i.keyDir, keyFile)
 	}
 	key, err := i.readKey(keyFile)
 	if err != nil {

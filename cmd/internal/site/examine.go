@@ -34,6 +34,7 @@ type examination struct {
 func Examine(ws *workspace.Workspace, s *Site, now time.Time) []Finding {
 	e := &examination{ws: ws, site: s, now: now}
 	e.interrupted()
+	e.hook()
 	e.files()
 	e.dates()
 	e.serverFits()
@@ -53,6 +54,13 @@ func (e *examination) interrupted() {
 	}
 }
 
+// hook looks for a renewal whose hook has not succeeded yet.
+func (e *examination) hook() {
+	if owed, err := e.ws.Exists(workspace.HookOwed); err == nil && owed {
+		e.found(workspace.HookOwed, "run tbcert renew with the same --hook", "the server certificate was renewed, and its hook did not succeed: the server may have the old one")
+	}
+}
+
 // wantedFile is a file of the layout.
 type wantedFile struct {
 	name   string
@@ -61,6 +69,9 @@ type wantedFile struct {
 
 // layout lists the files that a complete site has.
 func (e *examination) layout() []wantedFile {
+	if e.site.Foreign() {
+		return []wantedFile{{workspace.SettingsFile, false}, {workspace.RootFile, false}}
+	}
 	files := []wantedFile{
 		{workspace.SettingsFile, false}, {workspace.RootFile, false}, {workspace.RootCert, false},
 		{workspace.ServerPEM, true}, {workspace.ServerCert, false}, {workspace.ServerKey, true},
@@ -108,10 +119,15 @@ func (e *examination) file(file wantedFile) {
 
 // dates looks for certificates near or past their end.
 func (e *examination) dates() {
-	const issue = "run tbcert init: it issues the server certificate again; then give it to ThingsBoard"
+	const issue = "run tbcert renew; then give the new certificate to ThingsBoard"
 	const replace = "plan a new CA: every device has to get the new root before this one ends"
 	if len(e.site.RootCA) > 0 {
 		e.date(workspace.RootCert, replace, e.site.RootCA[0])
+	}
+	if e.site.Foreign() {
+		for _, root := range e.site.TrustRoots {
+			e.date(workspace.RootFile, "see with tbcert fetch HOST --add whether the server has a newer root, and bring it to every device", root)
+		}
 	}
 	e.date(workspace.ServerCACert, replace, e.site.ServerCA)
 	e.date(workspace.DeviceCACert, replace, e.site.DeviceCA)

@@ -35,8 +35,9 @@ type Request struct {
 	DefaultHosts func() []string // for a site that names none
 	Import       *Import
 	// Passphrase gives the passphrase of the CA keys. It is called at most
-	// once: for a new CA with create set (the zero Text means keys that are
-	// not encrypted), for an existing one when a key has to be read.
+	// once for each: for a new CA with create set (the zero Text means keys that
+	// are not encrypted), for an existing one when a key has to be read; a new
+	// CA beside an existing one gets the passphrase of that.
 	Passphrase func(create bool, file string) (secret.Text, error)
 	Maker      certs.Maker
 }
@@ -58,7 +59,11 @@ type initializer struct {
 	old     *Site // what was there; never nil
 	result  *Result
 	issuer  *certs.Authority // of the server certificate, when it was needed
-	now     time.Time
+	renew   bool             // the server certificate is replaced although it will do
+
+	generation string // ends the names of a CA that is not the first
+	keyDir     string // where the CA's keys are; "" is ca
+	now        time.Time
 }
 
 // Init computes what a workspace needs to be the site that was asked for. It
@@ -66,10 +71,7 @@ type initializer struct {
 // damaged, expired or differs from what was asked for; a CA is never replaced:
 // a request that needs that is a *ConflictError.
 func Init(ws *workspace.Workspace, request Request) (*Result, error) {
-	old, err := Load(ws)
-	if errors.Is(err, ErrNoSite) {
-		old, err = &Site{}, nil
-	}
+	old, err := loadOrEmpty(ws)
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +87,15 @@ func Init(ws *workspace.Workspace, request Request) (*Result, error) {
 		}
 	}
 	return i.result, nil
+}
+
+// loadOrEmpty is the site that is there, or one with nothing.
+func loadOrEmpty(ws *workspace.Workspace) (*Site, error) {
+	s, err := Load(ws)
+	if errors.Is(err, ErrNoSite) {
+		return &Site{}, nil
+	}
+	return s, err
 }
 
 func now(maker certs.Maker) time.Time {
@@ -134,7 +145,7 @@ func (i *initializer) add(file workspace.File) { i.result.Files = append(i.resul
 // and writes its files.
 func (i *initializer) server() error {
 	site := i.result.Site
-	if i.serverStands() {
+	if !i.renew && i.serverStands() {
 		site.Server, site.ServerKey = i.old.Server, i.old.ServerKey
 	} else if err := i.issueServer(); err != nil {
 		return err
@@ -179,11 +190,7 @@ func (i *initializer) serverStands() bool {
 	if !certs.KeyFits(i.old.ServerKey, leaf) {
 		return false
 	}
-	signer := i.result.Site.ServerCA
-	if signer == nil {
-		signer = i.result.Site.RootCA[0]
-	}
-	return leaf.CheckSignatureFrom(signer) == nil &&
+	return leaf.CheckSignatureFrom(i.result.Site.signer()) == nil &&
 		slices.Equal(sorted(certs.Hosts(leaf)), sorted(canonical(wanted.Hosts))) &&
 		string(certs.KeyTypeOf(leaf.PublicKey)) == wanted.KeyType &&
 		i.old.Settings.WithDefaults().ServerDays == wanted.ServerDays &&

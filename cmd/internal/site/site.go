@@ -51,6 +51,14 @@ func (s *Site) Intermediates() []*x509.Certificate {
 	return []*x509.Certificate{s.ServerCA}
 }
 
+// signer is the CA that signs the server certificate.
+func (s *Site) signer() *x509.Certificate {
+	if s.ServerCA != nil {
+		return s.ServerCA
+	}
+	return s.RootCA[0]
+}
+
 // Load reads the site in a workspace. Without tbcert.yaml and without a CA it
 // gives ErrNoSite. A file that is there and cannot be read is an error that
 // names it.

@@ -38,6 +38,9 @@ const (
 	ServerKey      = "server/key.pem"
 	ServerPKCS12   = "server/mqttserver.p12"
 	ServerConf     = "server/thingsboard.conf"
+	PreviousPEM    = "server/previous/mqttserver.pem"
+	HookOwed       = "server/hook-owed"
+	Delivered      = "ca/delivered"
 	DevicesDir     = "devices"
 	TemplatesDir   = "templates" // a user's own, in the place of tbcert's
 	InventoryFile  = "inventory.db"

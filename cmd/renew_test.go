@@ -1,0 +1,190 @@
+package cmd_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tbcert/tbcert/certs/secret"
+	"github.com/tbcert/tbcert/thingsboard/device"
+)
+
+const (
+	renewals = 5   // under load
+	onLine   = 200 // devices that are connected meanwhile
+	knocking = 8   // that shake hands again and again
+)
+
+// rootsOf is what devices of a site trust.
+func rootsOf(t *testing.T, dir string) *x509.CertPool {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, "ca-root.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(data) {
+		t.Fatal("there is no root")
+	}
+	return roots
+}
+
+// Devices stay connected while the certificate is renewed below a mosquitto that
+// reloads on the hook; none that comes meanwhile meets a key that is another
+// certificate's; and the new certificate is what is served in the end.
+func TestRenewUnderLoad(t *testing.T) {
+	t.Parallel()
+	p := &plant{t: t, dir: t.TempDir()}
+	port := unusedPort(t)
+	p.tbcert(0, "init", "--host", "localhost", "--mqtts-port", strconv.Itoa(port))
+	conf := filepath.Join(t.TempDir(), "mosquitto.conf")
+	if err := os.WriteFile(conf, fmt.Appendf(nil, mosquittoConf, unusedPort(t), port, p.dir, p.dir), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	broker := exec.Command("mosquitto", "-c", conf)
+	if err := broker.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = broker.Process.Signal(syscall.SIGTERM)
+		_ = broker.Wait()
+	})
+	if !answers(port) {
+		t.Fatal("mosquitto does not answer")
+	}
+	address, roots := net.JoinHostPort("localhost", strconv.Itoa(port)), rootsOf(t, p.dir)
+	for i := range onLine {
+		p.sessions = append(p.sessions, comeOnLine(t, address, roots, fmt.Sprintf("meter-%03d", i)))
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	shake := func(ctx context.Context) error {
+		dialer := &tls.Dialer{Config: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
+		conn, err := dialer.DialContext(ctx, "tcp", address)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	}
+	var knockers sync.WaitGroup
+	var good atomic.Int64
+	for range knocking {
+		knockers.Go(func() { knock(ctx, t, shake, &good) })
+	}
+	hook := "sh -c 'kill -HUP " + strconv.Itoa(broker.Process.Pid) + "'"
+	for range renewals {
+		before := good.Load()
+		result := p.tbcert(0, "renew", "--force", "--hook", hook, "--wait", patience.String())
+		if result["served"] != "new" || result["hook"] != "ran" {
+			t.Errorf("renew tells %v", result)
+		}
+		for deadline := time.Now().Add(patience); good.Load() < before+knocking && time.Now().Before(deadline); {
+			p.work(p.sessions[0]) // until devices have come after it
+		}
+	}
+	stop()
+	knockers.Wait()
+	for _, session := range p.sessions {
+		p.work(session)
+	}
+	t.Logf("%d handshakes", good.Load())
+	if good.Load() < renewals*knocking {
+		t.Errorf("only %d handshakes were tried", good.Load())
+	}
+}
+
+func comeOnLine(t *testing.T, address string, roots *x509.CertPool, name string) *device.Session {
+	t.Helper()
+	conn, err := device.DialTLS(t.Context(), address, roots, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := device.Connect(t.Context(), conn, device.Login{Username: secret.New(name), ClientID: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = session.Disconnect() })
+	return session
+}
+
+// knock shakes hands until the end of ctx, and counts how often.
+func knock(ctx context.Context, t *testing.T, shake func(context.Context) error, good *atomic.Int64) {
+	t.Helper()
+	for {
+		err := shake(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			t.Errorf("after %d handshakes: %v", good.Load(), err)
+			return
+		}
+		good.Add(1)
+	}
+}
+
+// Whenever renew is killed, server/mqttserver.pem has a key and a chain that belong
+// together and that devices trust; once one run has come to its end, the split
+// files have the same.
+func TestRenewKilled(t *testing.T) {
+	t.Parallel()
+	s := newSiege(t)
+	dir := s.init()
+	roots := rootsOf(t, dir)
+	check := func(certFile, keyFile string) []byte {
+		t.Helper()
+		pair, err := tls.LoadX509KeyPair(filepath.Join(dir, certFile), filepath.Join(dir, keyFile))
+		if err != nil {
+			t.Fatalf("%s and %s: %v", certFile, keyFile, err)
+		}
+		intermediates := x509.NewCertPool()
+		for _, der := range pair.Certificate[1:] {
+			cert, err := x509.ParseCertificate(der)
+			if err != nil {
+				t.Fatal(err)
+			}
+			intermediates.AddCert(cert)
+		}
+		if _, err := pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates, DNSName: "localhost"}); err != nil {
+			t.Fatalf("%s: %v", certFile, err)
+		}
+		return pair.Leaf.Raw
+	}
+	killed, seen := 0, map[string]bool{}
+	most := 20 * time.Millisecond
+	for range 50 * kills {
+		if s.kill(s.soon(most), "renew", "-q", "-C", dir, "--force") {
+			killed++
+		}
+		seen[string(check("server/mqttserver.pem", "server/mqttserver.pem"))] = true
+		if _, err := os.Stat(filepath.Join(dir, "server/previous/mqttserver.pem")); err == nil {
+			check("server/previous/mqttserver.pem", "server/previous/mqttserver.pem")
+		}
+		if killed >= kills && len(seen) > 2 {
+			break
+		}
+		if killed > kills && len(seen) < 3 {
+			most += most / 20
+		}
+	}
+	t.Logf("%d killed, %d certificates", killed, len(seen))
+	if killed < kills || len(seen) < 3 {
+		t.Errorf("only %d were killed, and %d certificates were seen", killed, len(seen))
+	}
+	if s.kill(time.Minute, "renew", "-q", "-C", dir, "--force") {
+		t.Fatal("it takes longer than a minute")
+	}
+	if string(check("server/cert.pem", "server/key.pem")) != string(check("server/mqttserver.pem", "server/mqttserver.pem")) {
+		t.Error("the split files hold another certificate")
+	}
+}
