@@ -270,6 +270,7 @@ func TestRenderRefuses(t *testing.T) {
 		"a password not ours": {export.P12, func(_ *export.Device, o *export.Options) { o.Password = secret.New("canary\u00e9canary") }, "position 7"},
 		"five roots":          {export.DER, func(d *export.Device, _ *export.Options) { d.Roots = bytes.Repeat(d.Roots, 5) }, "at most"},
 		"no such format":      {"floppy", func(*export.Device, *export.Options) {}, "does not exist"},
+		"a bridge to IPv6":    {export.Mosquitto, func(d *export.Device, _ *export.Options) { d.Info.Host = "2001:db8::1" }, "the site's host is 2001:db8::1"},
 		"a path of two lines": {export.Mosquitto, func(_ *export.Device, o *export.Options) { o.Path = "/a\nb" }, "control character"},
 	}
 	for name, test := range tests {
