@@ -8,10 +8,10 @@ BIN     := dist/tbcert
 export PATH := $(PATH):/usr/sbin
 
 # Debian packages that the tests talk to, and a command of each that shows it is there.
-TEST_PACKAGES := mosquitto mosquitto-clients openssl default-jre-headless gcc libc6-dev ca-certificates postgresql python3-venv nginx libnginx-mod-stream haproxy stunnel4 dropbear-bin dnsmasq-base prometheus libxml2-utils systemd chromium
-TEST_COMMANDS := mosquitto mosquitto_pub openssl keytool gcc python3 nginx haproxy stunnel4 dropbear dnsmasq promtool xmllint systemd-analyze chromium
+TEST_PACKAGES := mosquitto mosquitto-clients openssl default-jdk-headless gcc libc6-dev ca-certificates postgresql python3-venv nginx libnginx-mod-stream haproxy stunnel4 dropbear-bin dnsmasq-base prometheus libxml2-utils systemd chromium libssl-dev libgnutls28-dev libmbedtls-dev libwolfssl-dev libbearssl-dev nodejs cargo-web
+TEST_COMMANDS := mosquitto mosquitto_pub openssl keytool javac gcc python3 nginx haproxy stunnel4 dropbear dnsmasq promtool xmllint systemd-analyze chromium node cargo
 
-.PHONY: help build test deps lint bench fuzz demo clean
+.PHONY: help build test deps lint bench interop fuzz demo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -30,6 +30,8 @@ deps: ## the real components that the tests talk to (Debian packages)
 	@missing=; for c in $(TEST_COMMANDS); do command -v $$c >/dev/null 2>&1 || missing="$$missing $$c"; done; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	ls /usr/lib/nginx/modules/ngx_stream_module.so >/dev/null 2>&1 || missing="$$missing libnginx-mod-stream"; \
+	for h in openssl/ssl.h gnutls/gnutls.h mbedtls/ssl.h wolfssl/ssl.h bearssl/bearssl.h; do \
+	  echo "#include <$$h>" | gcc -E - >/dev/null 2>&1 || missing="$$missing $$h"; done; \
 	python3 -c 'import ensurepip' >/dev/null 2>&1 || missing="$$missing python3-venv"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	echo "The tests need$$missing: installing $(TEST_PACKAGES)"; \
@@ -43,6 +45,9 @@ lint: ## the linter, as pinned in go.mod
 
 bench: deps ## measure against the peers and write docs/benchmarks.md
 	$(GO) test -tags bench -count 1 -timeout 60m -run TestBenchmarks ./cmd -args -write
+
+interop: deps ## devices with real TLS stacks against a server; write docs/compatibility.md
+	$(GO) test -count 1 -run TestInterop ./cmd -args -interop
 
 fuzz: ## every fuzz target for FUZZTIME
 	@set -e; for p in $$($(GO) list ./...); do \

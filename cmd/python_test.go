@@ -53,10 +53,10 @@ type pythonView struct {
 // A pythonWorld is a site, its ThingsBoard, and a Python with ThingsBoard's
 // own packages.
 type pythonWorld struct {
-	t     *testing.T
-	site  string
-	board *sandbox.Server
-	venv  string
+	t      *testing.T
+	site   string
+	board  *sandbox.Server
+	python string // the interpreter
 }
 
 // TestPython lets ThingsBoard's own packages for Python work with what tbcert
@@ -65,12 +65,12 @@ type pythonWorld struct {
 func TestPython(t *testing.T) {
 	t.Parallel()
 	w := &pythonWorld{t: t, site: filepath.Join(t.TempDir(), "site")}
-	w.install()
-	w.run("init", "--host", "localhost")
+	w.python = newVenv(t, filepath.Join("testdata", "python", "requirements.txt"))
+	runAt(t, w.site, "init", "--host", "localhost")
 	w.start()
 	url := "http://" + w.board.HTTPAddr().String()
-	w.run("provision", "meter-1", "--url", url, "--user", pythonUser)
-	w.run("provision", "gate-1", "--credential", "x509", "--url", url, "--user", pythonUser)
+	runAt(t, w.site, "provision", "meter-1", "--url", url, "--user", pythonUser)
+	runAt(t, w.site, "provision", "gate-1", "--credential", "x509", "--url", url, "--user", pythonUser)
 
 	devices := []pythonDevice{
 		{
@@ -91,35 +91,32 @@ func TestPython(t *testing.T) {
 	}
 }
 
-// install makes a venv with the pinned packages.
-func (w *pythonWorld) install() {
-	w.t.Helper()
-	w.venv = filepath.Join(w.t.TempDir(), "venv")
+// newVenv makes a venv with the packages that a file pins, and gives its interpreter.
+func newVenv(t *testing.T, requirements string) string {
+	t.Helper()
+	venv := filepath.Join(t.TempDir(), "venv")
+	interpreter := filepath.Join(venv, "bin", "python")
 	if _, err := exec.LookPath("python3"); err != nil {
-		w.t.Fatalf("%v: install Debian's packages python3 and python3-venv", err)
+		t.Fatalf("%v: install Debian's packages python3 and python3-venv", err)
 	}
-	if out, err := w.python("python3", nil, "-m", "venv", w.venv); err != nil {
-		w.t.Fatalf("no venv: %v: install Debian's package python3-venv\n%s", err, out)
+	if out, err := python(t, "python3", nil, "-m", "venv", venv); err != nil {
+		t.Fatalf("no venv: %v: install Debian's package python3-venv\n%s", err, out)
 	}
 	// Wheels only: what is installed runs no code before the script does.
-	requirements := filepath.Join("testdata", "python", "requirements.txt")
-	if out, err := w.python(w.interpreter(), nil, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check",
+	if out, err := python(t, interpreter, nil, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check",
 		"--only-binary", ":all:", "--no-deps", "-r", requirements); err != nil {
-		w.t.Fatalf("pip cannot install %s: %v\n%s", requirements, err, out)
+		t.Fatalf("pip cannot install %s: %v\n%s", requirements, err, out)
 	}
-	if out, err := w.python(w.interpreter(), nil, "-m", "pip", "--disable-pip-version-check", "check"); err != nil {
-		w.t.Fatalf("%s pins not all: %v\n%s", requirements, err, out)
+	if out, err := python(t, interpreter, nil, "-m", "pip", "--disable-pip-version-check", "check"); err != nil {
+		t.Fatalf("%s pins not all: %v\n%s", requirements, err, out)
 	}
-}
-
-func (w *pythonWorld) interpreter() string {
-	return filepath.Join(w.venv, "bin", "python")
+	return interpreter
 }
 
 // python runs a Python until it ends, and gives its standard output; after an
 // error, all of its output.
-func (w *pythonWorld) python(interpreter string, input []byte, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(w.t.Context(), pythonPatience)
+func python(t *testing.T, interpreter string, input []byte, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), pythonPatience)
 	defer cancel()
 	process := exec.CommandContext(ctx, interpreter, args...)
 	process.WaitDelay = patience
@@ -136,13 +133,13 @@ func (w *pythonWorld) python(interpreter string, input []byte, args ...string) (
 	return out.String(), nil
 }
 
-// run runs tbcert.
-func (w *pythonWorld) run(command string, args ...string) {
-	w.t.Helper()
+// runAt runs tbcert in a site; it has to succeed.
+func runAt(t *testing.T, site, command string, args ...string) {
+	t.Helper()
 	var out bytes.Buffer
 	process := cmd.Process{In: strings.NewReader(""), Out: &out, Err: &out, Environ: []string{"TBCERT_PASSWORD=" + passwordCanary, "NO_COLOR=1"}}
-	if code := cmd.Run(w.t.Context(), append([]string{command, "-q", "-C", w.site}, args...), process); code != 0 {
-		w.t.Fatalf("%s ends with %d: %s", command, code, out.String())
+	if code := cmd.Run(t.Context(), append([]string{command, "-q", "-C", site}, args...), process); code != 0 {
+		t.Fatalf("%s ends with %d: %s", command, code, out.String())
 	}
 }
 
@@ -190,7 +187,7 @@ func (w *pythonWorld) script(url string, devices []pythonDevice) map[string]pyth
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	out, err := w.python(w.interpreter(), input, filepath.Join("testdata", "python", "thingsboard.py"))
+	out, err := python(w.t, w.python, input, filepath.Join("testdata", "python", "thingsboard.py"))
 	if err != nil {
 		w.t.Fatalf("%v\n%s", err, out)
 	}
