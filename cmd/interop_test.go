@@ -3,6 +3,7 @@ package cmd_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/tbcert/tbcert/certs"
+	"github.com/tbcert/tbcert/cmd"
 )
 
 // interopWrite is what `make interop` sets.
@@ -29,6 +31,9 @@ const (
 
 	// defaultProfile is what `tbcert init` makes, and a token.
 	defaultProfile = "p256, two-tier"
+
+	// constraintsMark ends the name of a profile with name constraints.
+	constraintsMark = ", name constraints"
 
 	// buildPatience bounds what a device is built with; cargo may download.
 	buildPatience = 5 * time.Minute
@@ -112,8 +117,8 @@ func build(t *testing.T, dir, program string, args ...string) {
 type profile struct {
 	name        string
 	init        []string
-	host        string
-	certificate bool // of the device, in place of a token
+	host        string // that the device is told
+	certificate bool   // of the device, in place of a token
 }
 
 // profiles lists what is tried.
@@ -121,20 +126,27 @@ func profiles() []profile {
 	var list []profile
 	for _, key := range certs.KeyTypes() {
 		for _, tier := range []string{"two-tier", "single-tier"} {
-			p := profile{name: fmt.Sprintf("%s, %s", key, tier), init: []string{"--key-type", string(key)}, host: "localhost"}
+			p := profile{name: fmt.Sprintf("%s, %s", key, tier), init: []string{"--host", "localhost", "--key-type", string(key)}, host: "localhost"}
 			if tier == "single-tier" {
 				p.init = append(p.init, "--single-tier")
 			}
-			list = append(list, p)
+			constrained := p
+			constrained.name += constraintsMark
+			constrained.init = append(slices.Clone(p.init), "--name-constraints")
+			list = append(list, p, constrained)
 		}
 	}
 	for _, key := range certs.KeyTypes() {
 		list = append(list, profile{
 			name: fmt.Sprintf("%s, two-tier, device certificate", key),
-			init: []string{"--key-type", string(key)}, host: "localhost", certificate: true,
+			init: []string{"--host", "localhost", "--key-type", string(key)}, host: "localhost", certificate: true,
 		})
 	}
-	return append(list, profile{name: "p256, two-tier, by address", host: "127.0.0.1"})
+	both := []string{"--host", "localhost", "--host", "127.0.0.1"}
+	return append(list,
+		profile{name: "p256, two-tier, by address", init: both, host: "127.0.0.1"},
+		profile{name: "p256, two-tier, name and address" + constraintsMark, init: append(slices.Clone(both), "--name-constraints"), host: "localhost"},
+		profile{name: "p256, two-tier, address only" + constraintsMark, init: []string{"--host", "127.0.0.1", "--name-constraints"}, host: "127.0.0.1"})
 }
 
 // A sight is what a device said.
@@ -184,6 +196,7 @@ func TestInterop(t *testing.T) {
 
 // build builds the devices, side by side.
 func (w *interop) build(t *testing.T) {
+	t.Helper()
 	var group sync.WaitGroup
 	for _, s := range w.stacks {
 		dir := t.TempDir()
@@ -207,8 +220,9 @@ cafile %[3]s/ca-root.pem
 
 // profile makes a site, serves it, and lets a device of each stack publish.
 func (w *interop) profile(t *testing.T, p profile) {
+	t.Helper()
 	site, conf := filepath.Join(t.TempDir(), "site"), mosquittoConf
-	runAt(t, site, "init", append(p.init, "--host", "localhost", "--host", "127.0.0.1")...)
+	runAt(t, site, "init", p.init...)
 	credential := "token"
 	if p.certificate {
 		credential, conf = "x509", mosquittoConf+deviceCertificates
@@ -219,9 +233,45 @@ func (w *interop) profile(t *testing.T, p profile) {
 	for _, s := range w.stacks {
 		seen[s.name] = w.device(t, s, visit{p.host, port, site, site, p.certificate})
 	}
+	if p.host == "localhost" && strings.HasPrefix(p.name, "p256") {
+		checkRefusers(t, site, seen)
+	}
 	w.lock.Lock()
 	defer w.lock.Unlock()
 	w.seen[p.name] = seen
+}
+
+// checkRefusers holds what status says of name constraints against what was
+// seen.
+func checkRefusers(t *testing.T, site string, seen map[string]sight) {
+	t.Helper()
+	var out bytes.Buffer
+	if code := cmd.Run(t.Context(), []string{"status", "-C", site, "-o", "json"}, cmd.Process{In: strings.NewReader(""), Out: &out, Err: &out}); code != 0 {
+		t.Fatalf("status ends with %d: %s", code, &out)
+	}
+	var status struct {
+		Constraints struct {
+			RefusedBy []string `json:"refused_by"`
+		} `json:"name_constraints"`
+	}
+	if err := json.Unmarshal(out.Bytes(), &status); err != nil {
+		t.Fatalf("%v: %s", err, &out)
+	}
+	var told, refused []string
+	for _, library := range status.Constraints.RefusedBy {
+		name, _, _ := strings.Cut(library, " ")
+		told = append(told, name)
+	}
+	for name, s := range seen {
+		if !s.ok() {
+			refused = append(refused, name)
+		}
+	}
+	slices.Sort(told)
+	slices.Sort(refused)
+	if !slices.Equal(told, refused) {
+		t.Errorf("status says that %q refuse the server, and %q do", told, refused)
+	}
 }
 
 // refusals holds that each device looks at the server: it refuses one whose
@@ -293,6 +343,9 @@ func (w *interop) device(t *testing.T, s stack, v visit) sight {
 type cause struct{ stack, said, why string }
 
 var causes = []cause{
+	{"mbedTLS", "extension tag or value is invalid", "This version does not know name constraints, and they are critical."},
+	{"BearSSL", "BR_ERR_X509_CRITICAL_EXTENSION", "BearSSL does not know name constraints, and they are critical. (Of a root it looks at the name and the key alone, so that a single-tier site works.)"},
+	{"wolfSSL", "Name Constraint error", "This version refuses an address in a certificate under name constraints, whatever they permit."},
 	{"mbedTLS", "Signature algorithm (oid) is unsupported", "This version has no Ed25519, and cannot even read the root."},
 	{"BearSSL", "BR_ERR_X509_UNSUPPORTED", "BearSSL has no Ed25519, and cannot even read the root."},
 	{"mbedTLS", "does not match with the expected CN", "This version compares names (`dNSName`) only, and no addresses. Give the server a name, and let devices use it."},
@@ -323,6 +376,7 @@ type pageCause struct {
 
 // page lays out what was seen. Every failure has to have a cause.
 func (w *interop) page(t *testing.T) page {
+	t.Helper()
 	var result page
 	numbers := map[int]int{} // of causes, in the order of the page
 	for _, s := range w.stacks {
@@ -356,6 +410,7 @@ func (w *interop) page(t *testing.T) page {
 }
 
 func (p page) write(t *testing.T) {
+	t.Helper()
 	source := template.Must(template.New("compatibility.md").Funcs(template.FuncMap{
 		"cells": func(cells []string) string { return strings.Join(cells, " | ") },
 		"text":  func(text string) string { return strings.ReplaceAll(text, "|", "\\|") },
@@ -372,6 +427,7 @@ func (p page) write(t *testing.T) {
 // compare holds what was seen against the committed page. What works there has
 // to work here; another version of a library may do better than the page says.
 func (p page) compare(t *testing.T) {
+	t.Helper()
 	data, err := os.ReadFile(interopDoc)
 	if err != nil {
 		t.Fatal(err)

@@ -116,6 +116,7 @@ func newVenv(t *testing.T, requirements string) string {
 // python runs a Python until it ends, and gives its standard output; after an
 // error, all of its output.
 func python(t *testing.T, interpreter string, input []byte, args ...string) (string, error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), pythonPatience)
 	defer cancel()
 	process := exec.CommandContext(ctx, interpreter, args...)
