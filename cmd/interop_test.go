@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -119,6 +120,7 @@ type profile struct {
 	init        []string
 	host        string // that the device is told
 	certificate bool   // of the device, in place of a token
+	board       bool   // the server is the sandbox, in place of mosquitto
 }
 
 // profiles lists what is tried.
@@ -144,6 +146,8 @@ func profiles() []profile {
 	}
 	both := []string{"--host", "localhost", "--host", "127.0.0.1"}
 	return append(list,
+		profile{name: "p256, two-tier, ThingsBoard's rules", init: []string{"--host", "localhost"}, host: "localhost", board: true},
+		profile{name: "p256, two-tier, ThingsBoard's rules, device certificate", init: []string{"--host", "localhost"}, host: "localhost", board: true, certificate: true},
 		profile{name: "p256, two-tier, by address", init: both, host: "127.0.0.1"},
 		profile{name: "p256, two-tier, name and address" + constraintsMark, init: append(slices.Clone(both), "--name-constraints"), host: "localhost"},
 		profile{name: "p256, two-tier, address only" + constraintsMark, init: []string{"--host", "127.0.0.1", "--name-constraints"}, host: "127.0.0.1"})
@@ -221,14 +225,13 @@ cafile %[3]s/ca-root.pem
 // profile makes a site, serves it, and lets a device of each stack publish.
 func (w *interop) profile(t *testing.T, p profile) {
 	t.Helper()
-	site, conf := filepath.Join(t.TempDir(), "site"), mosquittoConf
+	site := filepath.Join(t.TempDir(), "site")
 	runAt(t, site, "init", p.init...)
-	credential := "token"
-	if p.certificate {
-		credential, conf = "x509", mosquittoConf+deviceCertificates
+	serve := servedByMosquitto
+	if p.board {
+		serve = servedBySandbox
 	}
-	runAt(t, site, "provision", "meter-1", "--credential", credential)
-	port := brokerAt(t, site, conf)
+	port := serve(t, site, p.certificate)
 	seen := map[string]sight{}
 	for _, s := range w.stacks {
 		seen[s.name] = w.device(t, s, visit{p.host, port, site, site, p.certificate})
@@ -239,6 +242,38 @@ func (w *interop) profile(t *testing.T, p profile) {
 	w.lock.Lock()
 	defer w.lock.Unlock()
 	w.seen[p.name] = seen
+}
+
+// servedByMosquitto starts a mosquitto for a site with one device, and gives its
+// port. It takes any user name.
+func servedByMosquitto(t *testing.T, site string, certificate bool) int {
+	t.Helper()
+	conf, credential := mosquittoConf, "token"
+	if certificate {
+		conf, credential = mosquittoConf+deviceCertificates, "x509"
+	}
+	runAt(t, site, "provision", "meter-1", "--credential", credential)
+	return brokerAt(t, site, conf)
+}
+
+// servedBySandbox starts a sandbox for a site with one device, and gives its
+// port. It knows the device's credential, and takes no other; in the end it has
+// to have a value from each stack.
+func servedBySandbox(t *testing.T, site string, certificate bool) int {
+	t.Helper()
+	w := &pythonWorld{t: t, site: site}
+	w.start()
+	credential := "token"
+	if certificate {
+		credential = "x509"
+	}
+	runAt(t, site, "provision", "meter-1", "--credential", credential, "--url", "http://"+w.board.HTTPAddr().String(), "--user", pythonUser)
+	t.Cleanup(func() {
+		if got := len(w.board.Telemetry("meter-1")); got != len(stacks()) {
+			t.Errorf("the sandbox has %d values, of %d stacks", got, len(stacks()))
+		}
+	})
+	return w.board.MQTTSAddr().(*net.TCPAddr).Port
 }
 
 // checkRefusers holds what status says of name constraints against what was

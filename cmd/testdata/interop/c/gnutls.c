@@ -26,7 +26,8 @@ int main(int argc, char **argv)
         failed("root", "%s", fault ? gnutls_strerror(fault) : "there is no certificate in it");
     if (d.cert && (fault = gnutls_certificate_set_x509_key_file(credentials, d.cert, d.key, GNUTLS_X509_FMT_PEM)) < 0)
         failed("credential", "%s", gnutls_strerror(fault));
-    gnutls_init(&session, GNUTLS_CLIENT);
+    /* ThingsBoard does not say that it accepts the device CA: send the certificate all the same. */
+    gnutls_init(&session, GNUTLS_CLIENT | GNUTLS_FORCE_CLIENT_CERT);
     gnutls_set_default_priority(session);
     gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, credentials);
     gnutls_session_set_verify_cert(session, d.host, 0);

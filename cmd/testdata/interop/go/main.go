@@ -44,7 +44,9 @@ func run(host, port, root string, credential ...string) (string, error) {
 		if err != nil {
 			return "credential", err
 		}
-		config.Certificates = []tls.Certificate{certificate}
+		// ThingsBoard does not say that it accepts the device CA: send the
+		// certificate all the same.
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &certificate, nil }
 	} else {
 		token, err := os.ReadFile(credential[0])
 		if err != nil {

@@ -3,21 +3,26 @@ import java.io.DataInputStream;
 import java.io.DataOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.net.Socket;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.KeyFactory;
 import java.security.KeyStore;
+import java.security.Principal;
 import java.security.PrivateKey;
 import java.security.cert.Certificate;
 import java.security.cert.CertificateFactory;
+import java.security.cert.X509Certificate;
 import java.security.spec.PKCS8EncodedKeySpec;
 import java.util.Arrays;
 import java.util.Base64;
+import javax.net.ssl.KeyManager;
 import javax.net.ssl.KeyManagerFactory;
 import javax.net.ssl.SSLContext;
 import javax.net.ssl.SSLParameters;
 import javax.net.ssl.SSLSocket;
 import javax.net.ssl.TrustManagerFactory;
+import javax.net.ssl.X509KeyManager;
 
 /** A device with Java's own TLS. It is called, and tells what happened, as ../c/device.h says. */
 public final class Device {
@@ -37,16 +42,17 @@ public final class Device {
 
             step = "credential";
             String token = args.length == 4 ? Files.readString(Path.of(args[3])).strip() : "";
-            KeyManagerFactory keys = null;
+            KeyManager[] keys = null;
             if (args.length == 5) {
                 Certificate[] chain = certificates(args[3]);
                 KeyStore store = empty();
                 store.setKeyEntry("device", key(args[4], chain[0]), NO_PASSWORD, chain);
-                keys = KeyManagerFactory.getInstance(KeyManagerFactory.getDefaultAlgorithm());
-                keys.init(store, NO_PASSWORD);
+                KeyManagerFactory factory = KeyManagerFactory.getInstance(KeyManagerFactory.getDefaultAlgorithm());
+                factory.init(store, NO_PASSWORD);
+                keys = new KeyManager[] {new Always((X509KeyManager) factory.getKeyManagers()[0])};
             }
             SSLContext context = SSLContext.getInstance("TLS");
-            context.init(keys == null ? null : keys.getKeyManagers(), trust.getTrustManagers(), null);
+            context.init(keys, trust.getTrustManagers(), null);
 
             step = "tcp";
             try (SSLSocket socket = (SSLSocket) context.getSocketFactory().createSocket(args[0], Integer.parseInt(args[1]))) {
@@ -74,6 +80,39 @@ public final class Device {
             }
             System.out.println(step + ": " + cause);
             System.exit(1);
+        }
+    }
+
+    /** ThingsBoard does not say that it accepts the device CA: sends the certificate all the same. */
+    private record Always(X509KeyManager keys) implements X509KeyManager {
+        @Override
+        public String chooseClientAlias(String[] types, Principal[] issuers, Socket socket) {
+            return keys.chooseClientAlias(types, null, socket);
+        }
+
+        @Override
+        public String[] getClientAliases(String type, Principal[] issuers) {
+            return keys.getClientAliases(type, null);
+        }
+
+        @Override
+        public X509Certificate[] getCertificateChain(String alias) {
+            return keys.getCertificateChain(alias);
+        }
+
+        @Override
+        public PrivateKey getPrivateKey(String alias) {
+            return keys.getPrivateKey(alias);
+        }
+
+        @Override
+        public String chooseServerAlias(String type, Principal[] issuers, Socket socket) {
+            return null;
+        }
+
+        @Override
+        public String[] getServerAliases(String type, Principal[] issuers) {
+            return null;
         }
     }
 

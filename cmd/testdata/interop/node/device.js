@@ -25,7 +25,7 @@ function packet(kind, ...parts) {
 
 console.log(`Node.js ${process.versions.node} (OpenSSL ${process.versions.openssl})`);
 try {
-  const options = { host, port: Number(port), ca: fs.readFileSync(root), servername: net.isIP(host) ? '' : host };
+  const options = { host, port: Number(port), ca: fs.readFileSync(root), servername: net.isIP(host) ? '' : host, autoSelectFamily: true };
   step = 'credential';
   let token = '';
   if (key) {
