@@ -8,7 +8,7 @@ BIN     := dist/tbcert
 export PATH := $(PATH):/usr/sbin
 
 # Debian packages that the tests talk to, and a command of each that shows it is there.
-TEST_PACKAGES := mosquitto mosquitto-clients openssl default-jdk-headless gcc libc6-dev ca-certificates postgresql python3-venv nginx libnginx-mod-stream haproxy stunnel4 dropbear-bin dnsmasq-base prometheus libxml2-utils systemd chromium libssl-dev libgnutls28-dev libmbedtls-dev libwolfssl-dev libbearssl-dev nodejs cargo-web
+TEST_PACKAGES := mosquitto mosquitto-clients openssl default-jdk-headless gcc libc6-dev ca-certificates postgresql python3-venv nginx libnginx-mod-stream haproxy stunnel4 dropbear-bin dnsmasq-base prometheus libxml2-utils systemd chromium libssl-dev libgnutls28-dev libmbedtls-dev libwolfssl-dev libbearssl-dev nodejs
 TEST_COMMANDS := mosquitto mosquitto_pub openssl keytool javac gcc python3 nginx haproxy stunnel4 dropbear dnsmasq promtool xmllint systemd-analyze chromium node cargo
 
 .PHONY: help build test deps lint bench interop fuzz demo clean
@@ -34,10 +34,11 @@ deps: ## the real components that the tests talk to (Debian packages)
 	  echo "#include <$$h>" | gcc -E - >/dev/null 2>&1 || missing="$$missing $$h"; done; \
 	python3 -c 'import ensurepip' >/dev/null 2>&1 || missing="$$missing python3-venv"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
-	echo "The tests need$$missing: installing $(TEST_PACKAGES)"; \
+	packages="$(TEST_PACKAGES)"; command -v cargo >/dev/null 2>&1 || packages="$$packages cargo-web"; \
+	echo "The tests need$$missing: installing $$packages"; \
 	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	export DEBIAN_FRONTEND=noninteractive; \
-	$$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends $(TEST_PACKAGES) >/dev/null
+	$$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends $$packages >/dev/null
 
 lint: ## the linter, as pinned in go.mod
 	$(GO) tool golangci-lint run ./...
