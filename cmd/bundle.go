@@ -24,6 +24,26 @@ func deviceName(directory string) string {
 	return directory
 }
 
+// bundleDirectories are those that hold a device's bundle. That of a revoked
+// device is empty.
+func bundleDirectories(ws *workspace.Workspace) ([]string, error) {
+	all, err := ws.List(workspace.DevicesDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	held := make([]string, 0, len(all))
+	for _, directory := range all {
+		dir := path.Join(workspace.DevicesDir, directory)
+		if whole, err := ws.Exists(path.Join(dir, provision.InfoFile)); err == nil && !whole {
+			if files, err := ws.List(dir); err == nil && len(files) == 0 {
+				continue
+			}
+		}
+		held = append(held, directory)
+	}
+	return held, nil
+}
+
 // target is the target that a device's bundle describes. Flags that were given
 // win over the bundle.
 func (b *bundleReader) target(o *verifyOptions, base verify.Target, name string) (verify.Target, error) {

@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -100,4 +101,6 @@ func (a *app) exitCode(ctx context.Context, err error) int {
 }
 
 // schema names the JSON form of a command's result.
-func schema(command *cobra.Command) string { return "tbcert." + command.Name() + "/v1" }
+func schema(command *cobra.Command) string {
+	return strings.ReplaceAll(command.CommandPath(), " ", ".") + "/v1"
+}

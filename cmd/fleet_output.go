@@ -197,7 +197,7 @@ func (t *fleetTeller) begin(result provision.Result) (err error) {
 	if t.job.ID != "" || t.dryRun || f.store == nil || f.shared() {
 		return nil
 	}
-	t.job = inventory.Job{Kind: t.command.Name(), Registrar: result.Registrar, Host: settings.MachineHosts()[0], Total: t.total}
+	t.job = inventory.Job{Kind: strings.TrimPrefix(t.command.CommandPath(), "tbcert "), Registrar: result.Registrar, Host: settings.MachineHosts()[0], Total: t.total}
 	t.job.ID, err = f.store.BeginJob(context.WithoutCancel(t.command.Context()), t.job)
 	return err
 }

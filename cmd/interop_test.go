@@ -87,7 +87,9 @@ func inNode(_ *testing.T, _ string) []string {
 
 func inPython(t *testing.T, _ string) []string {
 	t.Helper()
-	return []string{newVenv(t, filepath.Join(interopDir, "python", "requirements.txt")), filepath.Join(interopDir, "python", "device.py")}
+	w := &pythonWorld{t: t}
+	w.install(filepath.Join("..", "interop", "python", "requirements.txt"))
+	return []string{w.interpreter(), filepath.Join(interopDir, "python", "device.py")}
 }
 
 func inGo(t *testing.T, dir string) []string {
@@ -226,7 +228,7 @@ cafile %[3]s/ca-root.pem
 func (w *interop) profile(t *testing.T, p profile) {
 	t.Helper()
 	site := filepath.Join(t.TempDir(), "site")
-	runAt(t, site, "init", p.init...)
+	(&pythonWorld{t: t, site: site}).run("init", p.init...)
 	serve := servedByMosquitto
 	if p.board {
 		serve = servedBySandbox
@@ -252,7 +254,7 @@ func servedByMosquitto(t *testing.T, site string, certificate bool) int {
 	if certificate {
 		conf, credential = mosquittoConf+deviceCertificates, "x509"
 	}
-	runAt(t, site, "provision", "meter-1", "--credential", credential)
+	(&pythonWorld{t: t, site: site}).run("provision", "meter-1", "--credential", credential)
 	return brokerAt(t, site, conf)
 }
 
@@ -267,7 +269,7 @@ func servedBySandbox(t *testing.T, site string, certificate bool) int {
 	if certificate {
 		credential = "x509"
 	}
-	runAt(t, site, "provision", "meter-1", "--credential", credential, "--url", "http://"+w.board.HTTPAddr().String(), "--user", pythonUser)
+	w.run("provision", "meter-1", "--credential", credential, "--url", "http://"+w.board.HTTPAddr().String(), "--user", pythonUser)
 	t.Cleanup(func() {
 		if got := len(w.board.Telemetry("meter-1")); got != len(stacks()) {
 			t.Errorf("the sandbox has %d values, of %d stacks", got, len(stacks()))
@@ -313,10 +315,10 @@ func checkRefusers(t *testing.T, site string, seen map[string]sight) {
 // root is another's, and one with another name.
 func (w *interop) refusals(t *testing.T) {
 	here, elsewhere := filepath.Join(t.TempDir(), "here"), filepath.Join(t.TempDir(), "elsewhere")
-	runAt(t, here, "init", "--host", "localhost")
-	runAt(t, elsewhere, "init", "--host", "tb.example.com")
+	(&pythonWorld{t: t, site: here}).run("init", "--host", "localhost")
+	(&pythonWorld{t: t, site: elsewhere}).run("init", "--host", "tb.example.com")
 	for _, site := range []string{here, elsewhere} {
-		runAt(t, site, "provision", "meter-1")
+		(&pythonWorld{t: t, site: site}).run("provision", "meter-1")
 	}
 	port, otherPort := brokerAt(t, here, mosquittoConf), brokerAt(t, elsewhere, mosquittoConf)
 	for _, s := range w.stacks {

@@ -27,6 +27,9 @@ const (
 
 	// pythonPatience bounds each run of Python; the first one of pip downloads.
 	pythonPatience = 2 * time.Minute
+
+	// sourceOnly is the package of the gateway that has no wheel.
+	sourceOnly = "jsonpath-rw"
 )
 
 // A pythonDevice is what the script is told of a device.
@@ -53,10 +56,10 @@ type pythonView struct {
 // A pythonWorld is a site, its ThingsBoard, and a Python with ThingsBoard's
 // own packages.
 type pythonWorld struct {
-	t      *testing.T
-	site   string
-	board  *sandbox.Server
-	python string // the interpreter
+	t     *testing.T
+	site  string
+	board *sandbox.Server
+	venv  string
 }
 
 // TestPython lets ThingsBoard's own packages for Python work with what tbcert
@@ -65,12 +68,12 @@ type pythonWorld struct {
 func TestPython(t *testing.T) {
 	t.Parallel()
 	w := &pythonWorld{t: t, site: filepath.Join(t.TempDir(), "site")}
-	w.python = newVenv(t, filepath.Join("testdata", "python", "requirements.txt"))
-	runAt(t, w.site, "init", "--host", "localhost")
+	w.install("requirements.txt")
+	w.run("init", "--host", "localhost")
 	w.start()
 	url := "http://" + w.board.HTTPAddr().String()
-	runAt(t, w.site, "provision", "meter-1", "--url", url, "--user", pythonUser)
-	runAt(t, w.site, "provision", "gate-1", "--credential", "x509", "--url", url, "--user", pythonUser)
+	w.run("provision", "meter-1", "--url", url, "--user", pythonUser)
+	w.run("provision", "gate-1", "--credential", "x509", "--url", url, "--user", pythonUser)
 
 	devices := []pythonDevice{
 		{
@@ -91,33 +94,36 @@ func TestPython(t *testing.T) {
 	}
 }
 
-// newVenv makes a venv with the packages that a file pins, and gives its interpreter.
-func newVenv(t *testing.T, requirements string) string {
-	t.Helper()
-	venv := filepath.Join(t.TempDir(), "venv")
-	interpreter := filepath.Join(venv, "bin", "python")
+// install makes a venv with the packages that a file pins.
+func (w *pythonWorld) install(file string) {
+	w.t.Helper()
+	w.venv = filepath.Join(w.t.TempDir(), "venv")
 	if _, err := exec.LookPath("python3"); err != nil {
-		t.Fatalf("%v: install Debian's packages python3 and python3-venv", err)
+		w.t.Fatalf("%v: install Debian's packages python3 and python3-venv", err)
 	}
-	if out, err := python(t, "python3", nil, "-m", "venv", venv); err != nil {
-		t.Fatalf("no venv: %v: install Debian's package python3-venv\n%s", err, out)
+	if out, err := w.python("python3", nil, "-m", "venv", w.venv); err != nil {
+		w.t.Fatalf("no venv: %v: install Debian's package python3-venv\n%s", err, out)
 	}
-	// Wheels only: what is installed runs no code before the script does.
-	if out, err := python(t, interpreter, nil, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check",
-		"--only-binary", ":all:", "--no-deps", "-r", requirements); err != nil {
-		t.Fatalf("pip cannot install %s: %v\n%s", requirements, err, out)
+	// Wheels only: what is installed runs no code before the script does. One
+	// package has none.
+	requirements := filepath.Join("testdata", "python", file)
+	if out, err := w.python(w.interpreter(), nil, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check",
+		"--only-binary", ":all:", "--no-binary", sourceOnly, "--no-deps", "-r", requirements); err != nil {
+		w.t.Fatalf("pip cannot install %s: %v\n%s", requirements, err, out)
 	}
-	if out, err := python(t, interpreter, nil, "-m", "pip", "--disable-pip-version-check", "check"); err != nil {
-		t.Fatalf("%s pins not all: %v\n%s", requirements, err, out)
+	if out, err := w.python(w.interpreter(), nil, "-m", "pip", "--disable-pip-version-check", "check"); err != nil {
+		w.t.Fatalf("%s pins not all: %v\n%s", requirements, err, out)
 	}
-	return interpreter
+}
+
+func (w *pythonWorld) interpreter() string {
+	return filepath.Join(w.venv, "bin", "python")
 }
 
 // python runs a Python until it ends, and gives its standard output; after an
 // error, all of its output.
-func python(t *testing.T, interpreter string, input []byte, args ...string) (string, error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), pythonPatience)
+func (w *pythonWorld) python(interpreter string, input []byte, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(w.t.Context(), pythonPatience)
 	defer cancel()
 	process := exec.CommandContext(ctx, interpreter, args...)
 	process.WaitDelay = patience
@@ -134,13 +140,13 @@ func python(t *testing.T, interpreter string, input []byte, args ...string) (str
 	return out.String(), nil
 }
 
-// runAt runs tbcert in a site; it has to succeed.
-func runAt(t *testing.T, site, command string, args ...string) {
-	t.Helper()
+// run runs tbcert.
+func (w *pythonWorld) run(command string, args ...string) {
+	w.t.Helper()
 	var out bytes.Buffer
 	process := cmd.Process{In: strings.NewReader(""), Out: &out, Err: &out, Environ: []string{"TBCERT_PASSWORD=" + passwordCanary, "NO_COLOR=1"}}
-	if code := cmd.Run(t.Context(), append([]string{command, "-q", "-C", site}, args...), process); code != 0 {
-		t.Fatalf("%s ends with %d: %s", command, code, out.String())
+	if code := cmd.Run(w.t.Context(), append([]string{command, "-q", "-C", w.site}, args...), process); code != 0 {
+		w.t.Fatalf("%s ends with %d: %s", command, code, out.String())
 	}
 }
 
@@ -188,7 +194,7 @@ func (w *pythonWorld) script(url string, devices []pythonDevice) map[string]pyth
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	out, err := python(w.t, w.python, input, filepath.Join("testdata", "python", "thingsboard.py"))
+	out, err := w.python(w.interpreter(), input, filepath.Join("testdata", "python", "thingsboard.py"))
 	if err != nil {
 		w.t.Fatalf("%v\n%s", err, out)
 	}

@@ -71,6 +71,7 @@ func newRenew(a *app) *cobra.Command {
 		Args: cobra.NoArgs,
 	}
 	options.addFlags(command.Flags())
+	command.AddCommand(newRenewDevices(a), newRenewRoot(a))
 	command.RunE = a.run(func(command *cobra.Command, _ []string) error { return runRenew(command, a, options) })
 	return command
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/tbcert/tbcert/cmd/internal/settings"
+	"github.com/tbcert/tbcert/cmd/internal/site"
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
 	"github.com/tbcert/tbcert/provision"
 	"github.com/tbcert/tbcert/provision/inventory"
@@ -28,7 +29,8 @@ type rotateOptions struct {
 	wave            int
 	verify          bool
 
-	age time.Duration
+	age      time.Duration
+	expiring *site.Due // only certificates that are due
 }
 
 func (o *rotateOptions) addFlags(flags *pflag.FlagSet) {
@@ -39,6 +41,11 @@ func (o *rotateOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.csr, "csr", "", "file with the certificate request (PKCS#10) of the one device")
 	flags.StringVar(&o.announce, "announce", "", "tell each device its new token first, over the session that it has: the shared attribute KEY,\nor rpc:METHOD; a device that does not acknowledge it keeps what it has (needs --url)")
 	flags.DurationVar(&o.announceTimeout, "announce-timeout", provision.DefaultAnnounceTimeout, "patience with a device that was told")
+	o.addChangeFlags(flags)
+}
+
+// addChangeFlags adds those that say how the change is made.
+func (o *rotateOptions) addChangeFlags(flags *pflag.FlagSet) {
 	flags.IntVar(&o.wave, "wave", 0, "change so many devices at a time, and stop after a wave with a failure")
 	flags.BoolVar(&o.verify, "verify", false, "connect as each device with its new credential, and go back to the old one when that fails")
 	o.fleetOptions.addFlags(flags)
@@ -111,7 +118,7 @@ func runRotate(command *cobra.Command, a *app, options *rotateOptions, names []s
 // check refuses flags that make no sense together.
 func (o *rotateOptions) check(names []string) error {
 	chosen := 0
-	for _, given := range []bool{len(names) > 0, o.all, o.olderThan != ""} {
+	for _, given := range []bool{len(names) > 0, o.all, o.olderThan != "", o.expiring != nil} {
 		if given {
 			chosen++
 		}
@@ -173,13 +180,12 @@ func (o *rotateOptions) source(ctx context.Context, f *fleet, names []string) (*
 		list, err := provision.NewList(devices)
 		return &deviceSource{Source: list, criterion: fmt.Sprintf("%q to=%q", names, o.credential), close: func() error { return nil }}, invalid(err)
 	}
-	oldest := f.app.process.Now().Add(-o.age)
 	recorded, err := f.recorded(ctx, func(r provision.Record) bool {
 		switch r.State {
 		case provision.StateRotating, provision.StateProving:
 			return true // to be finished
 		case provision.StateRegistered:
-			return o.all || r.Replaced.Before(oldest)
+			return o.fits(r, f.app.process.Now())
 		default:
 			return false
 		}
@@ -187,8 +193,20 @@ func (o *rotateOptions) source(ctx context.Context, f *fleet, names []string) (*
 	if err != nil {
 		return nil, err
 	}
-	criterion := fmt.Sprintf("all=%t older-than=%q to=%q", o.all, o.olderThan, o.credential)
+	criterion := fmt.Sprintf("all=%t older-than=%q expiring=%v to=%q", o.all, o.olderThan, o.expiring, o.credential)
 	return &deviceSource{Source: recorded, criterion: criterion, close: recorded.Close}, nil
+}
+
+// fits reports whether a device on record is one that is asked for.
+func (o *rotateOptions) fits(r provision.Record, now time.Time) bool {
+	if o.expiring == nil {
+		return o.all || r.Replaced.Before(now.Add(-o.age))
+	}
+	if r.Credential.Kind != provision.CredentialX509 || r.Credential.Key.IsZero() {
+		return false // a key that never left the device is not ours to replace
+	}
+	leaf, err := r.Credential.Leaf()
+	return err == nil && !now.Before(o.expiring.At(leaf))
 }
 
 // share takes the devices from the inventory when other machines may, too. The
@@ -331,12 +349,13 @@ func (o *rotateOptions) confirm(ctx context.Context, f *fleet, total int) (bool,
 	return ui.Confirm(ctx, "Change them?")
 }
 
-// prove connects as a device, as far as CONNECT: what it would publish is not
-// the site's to make up.
+// prove connects as a device, as far as CONNACK: that says whether ThingsBoard has
+// the credential. A profile may refuse a test message, and a device that was told
+// its new credential takes the session, while it is good.
 func (f *fleet) prove(ctx context.Context, name string, credential provision.Credential) error {
 	wanted := f.site.Settings.WithDefaults()
 	target := verify.Target{
-		Host: f.site.Host(), Port: wanted.MQTTSPort, TLS: true,
+		Host: f.site.Host(), Port: wanted.MQTTSPort, TLS: true, LoginOnly: true,
 		Roots: f.site.Anchors(), RootsName: f.ws.Path(workspace.RootFile),
 	}
 	if err := connectWith(&target, credential); err != nil {
@@ -349,7 +368,7 @@ func (f *fleet) prove(ctx context.Context, name string, credential provision.Cre
 	}
 	for _, check := range report.Checks {
 		if check.ID == report.Failed {
-			return fmt.Errorf("%s: %s; %s", check.ID, check.Cause, check.Fix)
+			return fmt.Errorf("%s: %s %s", check.ID, check.Cause, check.Fix)
 		}
 	}
 	return fmt.Errorf("%s failed for device %q", report.Failed, name)

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tbcert/tbcert/certs"
+	"github.com/tbcert/tbcert/cmd/internal/settings"
 	"github.com/tbcert/tbcert/cmd/internal/site"
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
 )
@@ -23,7 +24,8 @@ type statusResult struct {
 	Certificates []certificateIn `json:"certificates"`
 	Constraints  *constraintsOn  `json:"name_constraints,omitempty"`
 	Devices      int             `json:"devices"`
-	Proofs       []proof         `json:"proofs,omitempty"` // the last verification of each device that had one
+	Proofs       []proof         `json:"proofs,omitempty"`   // the last verification of each device that had one
+	Rollover     *site.Rollover  `json:"rollover,omitempty"` // of the root, while it is under way
 	Attention    []site.Finding  `json:"attention"`
 }
 
@@ -31,25 +33,36 @@ type statusResult struct {
 const shownFindings = 20
 
 func newStatus(a *app) *cobra.Command {
-	return &cobra.Command{
+	var url string
+	command := &cobra.Command{
 		Use:   "status",
 		Short: "Tell what this site has, what expires when, and what needs attention",
 		Long: `Tell what this site has, what expires when, how each device did when it was last verified, and what
 needs attention.
 
-It reads the workspace only and changes nothing. Exit code 5 says that something needs attention,
+It reads the workspace, and with --inventory or that setting the inventory in PostgreSQL, and changes
+nothing. Exit code 5 says that something needs attention,
 0 that nothing does, so it can be run by cron or a monitoring system.`,
 		Example: "  tbcert status\n  tbcert status -o json",
 		Args:    cobra.NoArgs,
-		RunE:    a.run(func(command *cobra.Command, _ []string) error { return runStatus(command, a) }),
 	}
+	command.Flags().StringVar(&url, "inventory", "", inventoryUsage)
+	command.RunE = a.run(func(command *cobra.Command, _ []string) error { return runStatus(command, a, &url) })
+	return command
 }
 
-func runStatus(command *cobra.Command, a *app) error {
+func runStatus(command *cobra.Command, a *app, url *string) error {
 	ws := a.workspace().AnyMode()
 	s, err := a.loadSite(ws)
 	if err != nil {
 		return err
+	}
+	typed := command.Flags().Changed("inventory") // and not from the environment
+	if err := a.resolve(command, s.Settings.Values()); err != nil {
+		return err
+	}
+	if err := settings.CheckInventory(*url, typed); err != nil {
+		return invalid(fmt.Errorf("--inventory: %w", err))
 	}
 	result := statusResult{
 		Schema: schema(command), Workspace: ws.Dir(), Host: s.Host(), Certificates: a.certificatesOf(s), Constraints: constraintsOf(s),
@@ -64,11 +77,17 @@ func runStatus(command *cobra.Command, a *app) error {
 	}
 	result.Devices = devices
 	result.Attention = append(result.Attention, findings...)
-	recorded, err := a.recorded(command.Context(), ws, &result)
+	recorded, err := a.recorded(command.Context(), ws, *url, &result)
 	if err != nil {
 		return err
 	}
 	result.Attention = append(result.Attention, recorded...)
+	if result.Rollover, err = site.RolloverOf(ws, s); err != nil {
+		return err
+	}
+	if result.Rollover != nil {
+		result.Attention = append(result.Attention, site.Finding{File: workspace.RootFile, Problem: "a change of the root CA is under way", Fix: nextStep(a, result.Rollover)})
+	}
 	result.OK = len(result.Attention) == 0
 	if !result.OK {
 		result.ExitCode = exitAttention
@@ -100,6 +119,9 @@ func (a *app) tellStatus(result statusResult) error {
 	text.WriteString(a.certificateTable(result.Certificates))
 	fmt.Fprintf(&text, "\nRoot fingerprint: %s\n%sDevices: %d\n", result.Fingerprint, result.Constraints.text(), result.Devices)
 	a.proofText(&text, result)
+	if result.Rollover != nil {
+		text.WriteString(rolloverText(result.Rollover))
+	}
 	text.WriteString("\n")
 	if result.OK {
 		text.WriteString(a.ui.Good("Nothing needs attention.") + "\n")

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 	"time"
 
+	"github.com/tbcert/tbcert/certs/secret"
 	"github.com/tbcert/tbcert/cmd/internal/site"
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
 	"github.com/tbcert/tbcert/provision"
@@ -28,31 +28,51 @@ type proof struct {
 const readSize = 512
 
 // recorded reads from the inventory how each device did when it was last
-// verified, and what was begun and not finished. It needs no passphrase.
-func (a *app) recorded(ctx context.Context, ws *workspace.Workspace, result *statusResult) ([]site.Finding, error) {
+// verified, and what was begun and not finished. It needs no passphrase. An
+// inventory that cannot be read is a finding like others, beside what else is told.
+func (a *app) recorded(ctx context.Context, ws *workspace.Workspace, url string, result *statusResult) ([]site.Finding, error) {
+	where, fix := ws.Path(workspace.InventoryFile), "see that this user may write there and that the disk is not full: SQLite needs both to read as well"
+	if url != "" {
+		where, fix = "inventory in PostgreSQL", "see that it runs and lets this user in: psql with the same URL"
+	}
+	var findings []site.Finding
+	store, err := a.openRecord(ctx, ws, url)
+	if store != nil {
+		defer func() { _ = store.Close() }() // it was read only
+		if result.Proofs, err = proofs(ctx, ws, store); err == nil {
+			findings, err = a.unfinished(ctx, where, store)
+		}
+		findings = append(a.unproved(where, result.Proofs), findings...)
+	}
+	if err == nil || ctx.Err() != nil {
+		return findings, err
+	}
+	var mode *inventory.ModeError
+	if errors.As(err, &mode) || errors.Is(err, inventory.ErrForeign) || errors.Is(err, inventory.ErrNewer) {
+		fix = "see that it is tbcert's own, written by no newer one"
+		if url == "" {
+			fix += ", and its owner's alone: chmod 600 " + where
+		}
+	}
+	return []site.Finding{{File: where, Problem: err.Error(), Fix: fix}}, nil
+}
+
+// openRecord opens the inventory; nil is none.
+func (a *app) openRecord(ctx context.Context, ws *workspace.Workspace, url string) (*inventory.Store, error) {
+	options := inventory.Options{Now: a.process.Now}
+	if url != "" {
+		return inventory.OpenPostgres(ctx, secret.New(url), options)
+	}
 	if there, err := ws.Exists(workspace.InventoryFile); err != nil || !there {
 		return nil, err
 	}
-	store, err := inventory.Open(ctx, ws.Path(workspace.InventoryFile), inventory.Options{Now: a.process.Now})
-	if err != nil {
-		var mode *inventory.ModeError
-		if errors.As(err, &mode) || errors.Is(err, inventory.ErrForeign) || errors.Is(err, inventory.ErrNewer) {
-			return []site.Finding{{File: ws.Path(workspace.InventoryFile), Problem: err.Error(), Fix: "see that it is tbcert's own, and its owner's alone: chmod 600 " + ws.Path(workspace.InventoryFile)}}, nil
-		}
-		return nil, err
-	}
-	defer func() { _ = store.Close() }() // it was read only
-	if result.Proofs, err = proofs(ctx, ws, store); err != nil {
-		return nil, err
-	}
-	unfinished, err := a.unfinished(ctx, ws, store)
-	return append(a.unproved(ws, result.Proofs), unfinished...), err
+	return inventory.Open(ctx, ws.Path(workspace.InventoryFile), options)
 }
 
 // proofs are the last verifications of the devices that have a bundle.
 func proofs(ctx context.Context, ws *workspace.Workspace, store *inventory.Store) ([]proof, error) {
-	directories, err := ws.List(workspace.DevicesDir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	directories, err := bundleDirectories(ws)
+	if err != nil {
 		return nil, err
 	}
 	var all []proof
@@ -77,7 +97,7 @@ func proofs(ctx context.Context, ws *workspace.Workspace, store *inventory.Store
 
 // unproved is what is to be said of devices that failed when they were last
 // verified.
-func (a *app) unproved(ws *workspace.Workspace, all []proof) []site.Finding {
+func (a *app) unproved(where string, all []proof) []site.Finding {
 	var failed []string
 	for _, p := range all {
 		if !p.OK {
@@ -89,11 +109,11 @@ func (a *app) unproved(ws *workspace.Workspace, all []proof) []site.Finding {
 	}
 	shown := failed[:min(len(failed), mostExamples)]
 	problem := fmt.Sprintf("%s failed when last verified, such as %s", devicesWord(len(failed)), strings.Join(shown, ", "))
-	return []site.Finding{{File: ws.Path(workspace.InventoryFile), Problem: problem, Fix: a.again("verify " + strings.Join(shown, " "))}}
+	return []site.Finding{{File: where, Problem: problem, Fix: a.again("verify " + strings.Join(shown, " "))}}
 }
 
 // unfinished is what was begun for devices and not brought to its end.
-func (a *app) unfinished(ctx context.Context, ws *workspace.Workspace, store *inventory.Store) ([]site.Finding, error) {
+func (a *app) unfinished(ctx context.Context, where string, store *inventory.Store) ([]site.Finding, error) {
 	again := map[provision.State]string{
 		provision.StatePending: "provision", provision.StateRotating: "rotate", provision.StateProving: "rotate", provision.StateRevoking: "revoke",
 	}
@@ -117,7 +137,7 @@ func (a *app) unfinished(ctx context.Context, ws *workspace.Workspace, store *in
 			continue
 		}
 		findings = append(findings, site.Finding{
-			File:    ws.Path(workspace.InventoryFile),
+			File:    where,
 			Problem: fmt.Sprintf("%s of %s was begun and not finished, such as of %s", command, devicesWord(count[command]), strings.Join(examples[command], ", ")),
 			Fix:     "run it again, which goes on where it was: " + a.again(command+" "+strings.Join(examples[command], " ")),
 		})

@@ -57,7 +57,7 @@ func (o *verifyOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.token, "token", "", "access token; other users of this machine and the shell's history can see it,\nso --token-file or TBCERT_TOKEN is better")
 	flags.StringVar(&o.tokenFile, "token-file", "", "file with the access token, such as devices/NAME/token")
 	flags.StringVar(&o.username, "username", "", "MQTT user name, for basic credentials")
-	flags.StringVar(&o.passwordFile, "password-file", "", "file with the MQTT password (or TBCERT_PASSWORD)")
+	flags.StringVar(&o.passwordFile, "password-file", "", "file with the MQTT password (or TBCERT_MQTT_PASSWORD)")
 	flags.StringVar(&o.clientID, "client-id", "", "MQTT client id")
 	flags.StringVar(&o.cert, "cert", "", "client certificate and its issuers (PEM)")
 	flags.StringVar(&o.key, "key", "", "key of the client certificate (PEM)")
@@ -159,6 +159,9 @@ func runVerify(command *cobra.Command, a *app, options *verifyOptions, names []s
 		return invalid(err)
 	}
 	defer v.close()
+	if err := v.openStore(); err != nil {
+		return unfitInventory(err)
+	}
 	if options.results.watch > 0 {
 		return v.watch(command.Context())
 	}
@@ -268,7 +271,7 @@ func (o *verifyOptions) login(a *app) (device.Login, error) {
 		login.Password, err = readSecretFile("--password-file", o.passwordFile)
 		return login, err
 	}
-	login.Password = settings.Secret(a.env, "password")
+	login.Password = settings.Secret(a.env, "mqtt-password") // TBCERT_PASSWORD is the tenant administrator's
 	return login, nil
 }
 

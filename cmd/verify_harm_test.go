@@ -181,6 +181,32 @@ func TestVerifyReadsBack(t *testing.T) {
 	}
 }
 
+// What is published is found in ThingsBoard in whatever form it is written; of what
+// cannot be looked for nothing is said.
+func TestVerifyReadsBackAnyPayload(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, 0, 1)
+	for payload, want := range map[string]string{
+		`{"temperature":25}`:                      "pass",
+		`{"temperature":25.50}`:                   "pass",
+		`{temperature:1e3}`:                       "pass",
+		`{"text":"a\/b \u00e9"}`:                  "pass",
+		`{"number":"25","on":true,"none":null}`:   "pass",
+		`{"list":[1, {"a" : "b"}]}`:               "pass",
+		`[{"a":1},{"a":2,"b":3}]`:                 "pass",
+		`{"ts":1700000000000,"values":{"old":1}}`: "warn",
+		`{}`: "warn",
+	} {
+		result := p.verify(0, "meter-000", "--url", p.url(), "--payload", payload)
+		checks, _ := result["checks"].([]any)
+		for _, check := range checks {
+			if c, _ := check.(map[string]any); c["id"] == "stored" && c["status"] != want {
+				t.Errorf("%s is %v: %v, want %s", payload, c["status"], c["detail"], want)
+			}
+		}
+	}
+}
+
 // Machines that share an inventory share the devices: each is verified once.
 func TestVerifyShared(t *testing.T) {
 	t.Parallel()
@@ -203,6 +229,18 @@ func TestVerifyShared(t *testing.T) {
 	machines.Wait()
 	if got := verified.Load(); got != shared {
 		t.Errorf("%d devices were verified, want each of %d once", got, shared)
+	}
+	status := p.tbcert(0, "status", "--inventory", url)
+	if proofs, _ := status["proofs"].([]any); len(proofs) != shared {
+		t.Errorf("status has the proofs of %d devices, want those of all machines, %d", len(proofs), shared)
+	}
+	if alone := p.tbcert(0, "status"); alone["proofs"] != nil {
+		t.Errorf("without the shared inventory status has the proofs %v", alone["proofs"])
+	}
+	p.tbcert(1, "verify", "--all", "--inventory", "postgres://nobody@127.0.0.1:1/none")
+	gone := p.tbcert(5, "status", "--inventory", "postgres://nobody@127.0.0.1:1/none")
+	if gone["certificates"] == nil || !strings.Contains(fmt.Sprint(gone["attention"]), "inventory in PostgreSQL") {
+		t.Errorf("without its database status tells %v", gone)
 	}
 }
 
@@ -308,4 +346,36 @@ func TestVerifyAsksFirst(t *testing.T) {
 		t.Error("the device at work lost its session")
 	}
 	p.verify(0, "--all", "--take-over", "--url", nobody, "--call-timeout", "1s", "--payload", `{"a":1}`)
+}
+
+// A server that lets the new credential in and takes no test message, as one does
+// whose profile expects another form, leaves a rotated device with the new one.
+func TestRotateProvesTheLogin(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, 0, 1)
+	faults, err := sandbox.ParseFaults("close-after-publish")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.board.SetFaults(faults)
+	file := filepath.Join(p.dir, "tbcert.yaml")
+	settings, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := fmt.Sprintf("mqtts-port: %d", p.board.MQTTSAddr().(*net.TCPAddr).Port)
+	settings = bytes.Replace(settings, []byte("mqtts-port: 8883"), []byte(port), 1)
+	if err := os.WriteFile(file, settings, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.verify(17, "meter-000")
+	token := filepath.Join(p.dir, "devices", "meter-000", "token")
+	before, err := os.ReadFile(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.tbcert(0, "rotate", "meter-000", "--url", p.url(), "--verify")
+	if after, err := os.ReadFile(token); err != nil || bytes.Equal(before, after) {
+		t.Errorf("the device has its old token again (%v), although the new one was let in", err)
+	}
 }

@@ -6,8 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,6 +22,7 @@ import (
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
 	"github.com/tbcert/tbcert/provision"
 	"github.com/tbcert/tbcert/provision/inventory"
+	"github.com/tbcert/tbcert/thingsboard/device"
 	"github.com/tbcert/tbcert/thingsboard/rest"
 	"github.com/tbcert/tbcert/verify"
 )
@@ -97,6 +98,8 @@ type verification struct {
 	store  *inventory.Store
 	client *rest.Client // nil: ThingsBoard is not asked
 
+	presented time.Time // the first end of a certificate that the server presented in a round; zero: none was
+
 	failing map[string]verify.DiagnosisID // of a watch: the diagnosis of each device that fails
 }
 
@@ -116,15 +119,24 @@ func (v *verification) begin(names []string) error {
 	if err := v.choose(names); err != nil {
 		return err
 	}
-	if len(v.names) == 0 && !v.fleet {
-		return o.check(v.base)
+	return v.ready()
+}
+
+// ready looks whether what is to be verified is there.
+func (v *verification) ready() error {
+	o, alone := v.options, len(v.names) == 0 && !v.fleet
+	if alone || o.devices.serverOnly || o.strict && v.fleet { // the server by itself
+		if err := o.check(v.base); err != nil {
+			return err
+		}
 	}
-	if err := v.openStore(); err != nil {
-		return err
+	if alone {
+		return nil
 	}
-	if !v.fleet { // one that is not there is told before anything is done
-		_, err = v.target(v.names[0])
+	if v.fleet {
+		return nil
 	}
+	_, err := v.target(v.names[0]) // one that is not there is told before anything is done
 	return err
 }
 
@@ -139,6 +151,7 @@ func (v *verification) check(names []string) error {
 // choose finds out which devices are meant.
 func (v *verification) choose(names []string) (err error) {
 	devices := v.options.devices
+	names = once(names)
 	v.names = names
 	v.fleet = devices.all || devices.from != "" || len(names) > 1
 	switch {
@@ -147,7 +160,42 @@ func (v *verification) choose(names []string) (err error) {
 	case devices.all:
 		v.names, err = v.bundled()
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return v.checkChosen()
+}
+
+// checkChosen refuses a choice of nobody: all of it would pass.
+func (v *verification) checkChosen() error {
+	devices := v.options.devices
+	switch {
+	case devices.all && len(v.names) == 0:
+		return fmt.Errorf("no device has a bundle in %s: run this in the site's workspace (-C DIR), after `tbcert provision NAME`", v.ws.Path(workspace.DevicesDir))
+	case devices.canary != "" && devices.from == "" && !slices.Contains(v.names, devices.canary):
+		return notAmong(devices.canary)
+	default:
+		return nil
+	}
+}
+
+// once leaves out names that were there before: two connections as one device put
+// each other out.
+func once(names []string) (kept []string) {
+	seen := make(map[string]bool, len(names))
+	for _, name := range names {
+		if !seen[name] {
+			kept = append(kept, name)
+		}
+		seen[name] = true
+	}
+	return kept
+}
+
+// notAmong is a canary that is none of the devices: all would pass, and nobody
+// have connected.
+func notAmong(canary string) error {
+	return fmt.Errorf("--canary %s is none of the devices, so nobody would connect", canary)
 }
 
 func (v *verification) close() {
@@ -171,10 +219,7 @@ func (v *verification) restClient() (*rest.Client, error) {
 
 // bundled are the devices that have a bundle here.
 func (v *verification) bundled() ([]string, error) {
-	directories, err := v.ws.List(workspace.DevicesDir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	directories, err := bundleDirectories(v.ws)
 	names := make([]string, len(directories))
 	for i, directory := range directories {
 		names[i] = deviceName(directory)
@@ -185,13 +230,16 @@ func (v *verification) bundled() ([]string, error) {
 // openStore opens the inventory, where there is one, for the results and for
 // sharing the devices with other machines.
 func (v *verification) openStore() (err error) {
+	if len(v.names) == 0 && !v.fleet {
+		return nil // of what is no device nothing is kept
+	}
 	ctx := v.command.Context()
 	options := inventory.Options{Now: v.app.process.Now, Passphrase: func(context.Context) (secret.Text, error) {
 		return (&passphrases{app: v.app, file: v.options.devices.passphraseFile}).given()
 	}}
 	if url := v.options.devices.inventory; url != "" {
 		if err := settings.CheckInventory(url, v.command.Flags().Changed("inventory")); err != nil {
-			return fmt.Errorf("--inventory: %w", err)
+			return invalid(fmt.Errorf("--inventory: %w", err))
 		}
 		v.store, err = inventory.OpenPostgres(ctx, secret.New(url), options)
 		return err
@@ -305,14 +353,14 @@ func ago(d time.Duration) string { return max(d, 0).Round(time.Second).String() 
 
 // activity asks ThingsBoard whether a device is at work.
 func (v *verification) activity(ctx context.Context, name string) (activity, error) {
-	device, err := v.client.FindDevice(ctx, name)
+	of, err := v.client.FindDevice(ctx, name)
 	if errors.Is(err, rest.ErrNotFound) { // one that comes by its certificate is made when it first connects
 		return activity{}, nil
 	}
 	if err != nil {
 		return activity{}, err
 	}
-	got, err := v.client.Attributes(ctx, device.ID, rest.ScopeServer, "active", "lastActivityTime", "lastConnectTime", "lastDisconnectTime")
+	got, err := v.client.Attributes(ctx, of.ID, rest.ScopeServer, "active", "lastActivityTime", "lastConnectTime", "lastDisconnectTime")
 	if err != nil {
 		return activity{}, err
 	}
@@ -326,7 +374,7 @@ func (v *verification) activity(ctx context.Context, name string) (activity, err
 	found := activity{seen: moment("lastActivityTime"), connectedAt: moment("lastConnectTime"), disconnectedAt: moment("lastDisconnectTime")}
 	_ = json.Unmarshal(got["active"], &found.active) // a device that was never heard of has none
 	if found.connected() {                           // and so is to be proved by it
-		found.sent, err = v.client.LastTelemetry(ctx, device.ID)
+		found.sent, err = v.client.LastTelemetry(ctx, of.ID)
 	}
 	return found, err
 }
@@ -337,16 +385,20 @@ const storedEvery = 50 * time.Millisecond
 // stored waits until ThingsBoard has a device's telemetry.
 func (v *verification) stored(name string) func(context.Context, []byte) error {
 	return func(ctx context.Context, payload []byte) error {
-		var values map[string]json.RawMessage
-		if err := json.Unmarshal(payload, &values); err != nil || len(values) == 0 {
-			return errors.New("what --payload gives cannot be looked for: only an object of keys and values can")
+		samples, err := device.ParseTelemetry(payload)
+		if err != nil || len(samples) == 0 || samples[0].HasTS { // ThingsBoard has the latest alone, which another may be
+			return errors.New("what --payload gives cannot be looked for: only keys and values without a time of their own can")
 		}
-		device, err := v.client.FindDevice(ctx, name)
+		of, err := v.client.FindDevice(ctx, name)
 		if err != nil {
 			return err
 		}
-		for key, value := range values {
-			if err := v.awaitStored(ctx, device.ID, key, value); err != nil {
+		last := make(map[string]any, len(samples)) // of a key that comes twice
+		for _, sample := range samples {
+			last[sample.Key] = sample.Value
+		}
+		for key, value := range last {
+			if err := v.awaitStored(ctx, of.ID, key, value); err != nil {
 				return err
 			}
 		}
@@ -354,11 +406,7 @@ func (v *verification) stored(name string) func(context.Context, []byte) error {
 	}
 }
 
-func (v *verification) awaitStored(ctx context.Context, deviceID, key string, value json.RawMessage) error {
-	want := string(value)
-	if text, err := strconv.Unquote(want); err == nil {
-		want = text
-	}
+func (v *verification) awaitStored(ctx context.Context, deviceID, key string, value any) error {
 	tick := time.NewTicker(storedEvery)
 	defer tick.Stop()
 	for {
@@ -366,7 +414,7 @@ func (v *verification) awaitStored(ctx context.Context, deviceID, key string, va
 		if err != nil && !errors.Is(err, rest.ErrNotFound) {
 			return err
 		}
-		if err == nil && reading.Value == want {
+		if err == nil && reads(reading.Value, value) {
 			return nil
 		}
 		select {
@@ -374,6 +422,20 @@ func (v *verification) awaitStored(ctx context.Context, deviceID, key string, va
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+}
+
+// reads reports whether a text of ThingsBoard's is a value that was published: it
+// writes numbers in a way of its own.
+func reads(text string, value any) bool {
+	switch value := value.(type) {
+	case json.RawMessage:
+		return text == string(value)
+	case float64:
+		number, err := strconv.ParseFloat(text, 64)
+		return err == nil && number == value
+	default:
+		return text == fmt.Sprint(value)
 	}
 }
 
@@ -420,7 +482,14 @@ func (v *verification) fill(ctx context.Context, spool *inventory.Spool) error {
 			return err
 		}
 		defer closeIn()
-		return provision.ReadManifest(ctx, in, name, provision.FormatOf(from), namesOnly{spool})
+		names := &namesOnly{Spool: spool, canary: v.options.devices.canary}
+		if err := provision.ReadManifest(ctx, in, name, provision.FormatOf(from), names); err != nil {
+			return err
+		}
+		if names.canary != "" && !names.seen {
+			return notAmong(names.canary)
+		}
+		return nil
 	}
 	return copyNames(ctx, spool, &nameSource{names: v.names})
 }
@@ -441,9 +510,14 @@ func copyNames(ctx context.Context, to *inventory.Spool, from provision.Source) 
 }
 
 // namesOnly keeps of a file's rows what verify needs.
-type namesOnly struct{ *inventory.Spool }
+type namesOnly struct {
+	*inventory.Spool
+	canary string
+	seen   bool // the canary is among them
+}
 
-func (n namesOnly) Add(ctx context.Context, row provision.Row) error {
+func (n *namesOnly) Add(ctx context.Context, row provision.Row) error {
+	n.seen = n.seen || row.Device.Name == n.canary
 	row.Device = provision.Device{Name: row.Device.Name}
 	return n.Spool.Add(ctx, row)
 }

@@ -1,7 +1,9 @@
 package cmd
 
 import (
+	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -70,7 +72,9 @@ type round struct {
 	first  bool // of a watch
 
 	counts    monitor.Counts
+	code      int // of a single target
 	failed    int // devices
+	bundles   int // of the recorded, those whose bundle alone was looked at
 	closed    int // sessions
 	elsewhere int // done by other machines
 	causes    map[verify.DiagnosisID]*causeCount
@@ -95,7 +99,16 @@ type causeCount struct {
 	Check     verify.CheckID     `json:"check,omitempty"`
 	Cause     string             `json:"cause"`
 	Fix       string             `json:"fix,omitempty"`
-	Examples  []string           `json:"examples"`
+	Examples  []string           `json:"examples,omitempty"` // devices
+}
+
+// examples are the devices that stand for a cause, between two words; nothing for
+// a target that is no device.
+func (c *causeCount) examples(before, after string) string {
+	if len(c.Examples) == 0 {
+		return ""
+	}
+	return before + strings.Join(c.Examples, ", ") + after
 }
 
 const (
@@ -107,13 +120,14 @@ const (
 	mostLatency = int64(10 * time.Minute / time.Microsecond)
 )
 
-func newRound(v *verification) *round {
+func newRound(ctx context.Context, v *verification) *round {
 	r := &round{
 		v: v, begin: v.app.process.Now(), causes: make(map[verify.DiagnosisID]*causeCount),
 		latency: hdrhistogram.New(1, mostLatency, 3), counts: monitor.Counts{ByDiagnosis: map[string]int{}},
 	}
+	v.presented = time.Time{}
 	if v.options.results.report != "" {
-		r.page = report.New(v.pageHead(r.begin))
+		r.page = report.New(v.pageHead(ctx, r.begin))
 	}
 	return r
 }
@@ -124,6 +138,7 @@ func (r *round) add(result verify.Result) {
 	if result.Closed {
 		r.closed++
 	}
+	r.v.saw(result.Report)
 	row := r.monitored(result)
 	r.count(result, row)
 	if !failed && result.How == verify.HowConnected {
@@ -149,8 +164,11 @@ func (r *round) count(result verify.Result, row monitor.Row) {
 		r.counts.Failed++
 		r.counts.ByDiagnosis[row.Diagnosis]++
 		r.cause(row)
-	case result.How == verify.HowRecord, result.How == verify.HowBundle:
+	case result.How == verify.HowRecord:
 		r.counts.Recorded++
+	case result.How == verify.HowBundle:
+		r.counts.Recorded++
+		r.bundles++
 	default:
 		r.counts.OK++
 	}
@@ -169,9 +187,6 @@ func (r *round) monitored(result verify.Result) monitor.Row {
 	}
 	if result.How == verify.HowConnected && row.OK {
 		row.Milliseconds = float64(result.Took) / float64(time.Millisecond)
-	}
-	if row.How == verify.HowBundle {
-		row.How = monitor.HowRecord // neither is connected
 	}
 	keepChecks := r.v.app.global.output == outputJUnit || !r.v.fleet
 	for _, check := range result.Report.Checks {
@@ -195,7 +210,7 @@ func (r *round) cause(row monitor.Row) {
 		r.causes[id] = c
 	}
 	c.Count++
-	if len(c.Examples) < mostExamples {
+	if len(c.Examples) < mostExamples && row.Device != "" {
 		c.Examples = append(c.Examples, row.Device)
 	}
 }
@@ -241,9 +256,7 @@ func (r *round) end(code int, tell func() error) error {
 	if r.broken != nil {
 		return r.broken
 	}
-	if err := r.writeAside(); err != nil {
-		return err
-	}
+	aside := r.beside(code)
 	out := r.v.app.process.Out
 	var err error
 	switch r.v.app.global.output {
@@ -252,14 +265,32 @@ func (r *round) end(code int, tell func() error) error {
 	case outputPrometheus:
 		err = monitor.WriteText(out, r.snapshot())
 	case outputNagios: // whose exit codes are its own
+		if aside != nil {
+			return aside // a plugin has one line for its state
+		}
 		code, err = monitor.WriteNagios(out, r.snapshot())
 	default:
 		err = tell()
 	}
-	if err != nil {
+	if err := errors.Join(err, aside); err != nil {
 		return err
 	}
 	return told(code)
+}
+
+// beside writes what was asked for beside the result. Of a run that was
+// interrupted nothing is: it would tell of a part of the devices as of all.
+func (r *round) beside(code int) error {
+	options := r.v.options.results
+	if code != exitInterrupted {
+		return r.writeAside()
+	}
+	for _, file := range []string{options.report, options.textfile} {
+		if file != "" {
+			r.v.app.ui.Warn("interrupted: %s is left as it was", file)
+		}
+	}
+	return nil
 }
 
 // writeAside writes what was asked for beside the result.
@@ -294,17 +325,15 @@ func writeAside(name string, write func(io.Writer) error) error {
 }
 
 // pageHead is what the page says beside the devices.
-func (v *verification) pageHead(now time.Time) report.Page {
+func (v *verification) pageHead(ctx context.Context, now time.Time) report.Page {
 	page := report.Page{Site: v.base.Host, Version: buildVersion("").Version, Host: v.base.Host, Port: v.base.Port, Generated: now}
-	roles := []string{"server", "issuing CA", "root"}
-	chain := slices.Clone(v.site.Server)
-	if anchors := v.site.Anchors(); len(anchors) > 0 && len(chain) > 0 {
-		chain = append(chain, anchors[0])
-	}
-	for i, cert := range chain {
-		role := roles[min(i, 1)]
-		if i == len(chain)-1 {
-			role = roles[2]
+	for i, cert := range v.chain(ctx) {
+		role := "issuing CA"
+		switch {
+		case i == 0:
+			role = "server"
+		case bytes.Equal(cert.RawSubject, cert.RawIssuer):
+			role = "root"
 		}
 		described := certs.Describe(cert)
 		page.Chain = append(page.Chain, report.Certificate{
@@ -322,8 +351,9 @@ type verifySummary struct {
 	OK        bool          `json:"ok"`
 	ExitCode  int           `json:"exit_code"`
 	Total     int           `json:"total"`
-	Passed    int           `json:"passed"`   // connected, by record and by bundle
-	Recorded  int           `json:"recorded"` // of them, by the server's record alone
+	Passed    int           `json:"passed"`            // connected, by record and by bundle
+	Recorded  int           `json:"recorded"`          // of them, by the server's record alone
+	Bundles   int           `json:"bundles,omitempty"` // of them, whose bundle alone was looked at
 	Failed    int           `json:"failed"`
 	Left      int           `json:"left"`
 	Elsewhere int           `json:"elsewhere,omitempty"`       // done by other machines
@@ -339,7 +369,7 @@ type verifySummary struct {
 func (r *round) summary() verifySummary {
 	took := r.v.app.process.Now().Sub(r.begin)
 	summary := verifySummary{
-		Schema: "tbcert.verify.summary/v1", Total: r.total, Passed: r.counts.OK + r.counts.Recorded, Recorded: r.counts.Recorded,
+		Schema: "tbcert.verify.summary/v1", Total: r.total, Passed: r.counts.OK + r.counts.Recorded, Recorded: r.counts.Recorded - r.bundles, Bundles: r.bundles,
 		Failed: r.failed, Elsewhere: r.elsewhere, Left: r.total - r.done() - r.elsewhere, Closed: r.closed, Seconds: took.Seconds(),
 		Causes: r.sortedCauses(), File: r.failedFile,
 	}
@@ -355,11 +385,13 @@ func (r *round) summary() verifySummary {
 	return summary
 }
 
-// exitCode is that of the round of a fleet.
+// exitCode is that of the round.
 func (r *round) exitCode() int {
 	switch {
 	case r.v.command.Context().Err() != nil:
 		return exitInterrupted
+	case !r.v.isFleet():
+		return r.code
 	case len(r.causes) > 0:
 		return exitPartly
 	case r.strict != nil && !r.strict.Report.OK:
@@ -407,7 +439,7 @@ func (r *round) tellSummary() error {
 	if r.strict != nil {
 		fmt.Fprintf(&text, "\n%s", a.reportText("", r.strict.Report))
 	}
-	fmt.Fprintf(&text, "\n%s: %d passed%s, %d failed", a.ui.Strong(devicesWord(s.Total)), s.Passed, recordedText(s.Recorded), s.Failed)
+	fmt.Fprintf(&text, "\n%s: %d passed%s, %d failed", a.ui.Strong(devicesWord(s.Total)), s.Passed, unconnectedText(s), s.Failed)
 	if s.Left > 0 {
 		fmt.Fprintf(&text, ", %d left", s.Left)
 	}
@@ -428,11 +460,19 @@ func (r *round) tellSummary() error {
 	return a.ui.Result("%s", strings.TrimPrefix(text.String(), "\n"))
 }
 
-func recordedText(recorded int) string {
-	if recorded == 0 {
+// unconnectedText says of how many of those that passed nobody connected as them.
+func unconnectedText(s verifySummary) string {
+	var parts []string
+	if s.Recorded > 0 {
+		parts = append(parts, fmt.Sprintf("%d of them by ThingsBoard's own record, their sessions left alone", s.Recorded))
+	}
+	if s.Bundles > 0 {
+		parts = append(parts, fmt.Sprintf("%d of them not connected, only their bundles looked at", s.Bundles))
+	}
+	if len(parts) == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" (%d of them by ThingsBoard's own record, their sessions left alone)", recorded)
+	return " (" + strings.Join(parts, "; ") + ")"
 }
 
 // causeText tells the causes, with what to do and examples.
@@ -441,7 +481,7 @@ func (r *round) causeText(text *strings.Builder, causes []*causeCount) {
 	a := r.v.app
 	for _, c := range causes {
 		fmt.Fprintf(text, "\n  %s %s\n", a.ui.Strong(fmt.Sprintf("%6d", c.Count)), a.ui.Strong(string(c.Diagnosis)))
-		for _, line := range []string{c.Cause, "Fix: " + c.Fix, "Such as: " + strings.Join(c.Examples, ", ")} {
+		for _, line := range []string{c.Cause, "Fix: " + c.Fix, c.examples("Such as: ", "")} {
 			fmt.Fprintf(text, "%*s%s\n", before, "", a.ui.Wrap(line, before))
 		}
 	}

@@ -2,8 +2,10 @@ package cmd
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
@@ -14,8 +16,8 @@ import (
 
 // once verifies what was asked for, one time, and tells it.
 func (v *verification) once(ctx context.Context) error {
-	r := newRound(v)
 	if !v.isFleet() {
+		r := newRound(ctx, v)
 		result := v.single(ctx, r)
 		return r.end(result.Report.ExitCode, func() error { return v.app.tellReport(v.told(result)) })
 	}
@@ -23,6 +25,7 @@ func (v *verification) once(ctx context.Context) error {
 	if err != nil || !goOn {
 		return err
 	}
+	r := newRound(ctx, v)
 	code, err := v.many(ctx, r)
 	if err != nil {
 		return err
@@ -41,7 +44,7 @@ func (v *verification) isFleet() bool { return v.fleet && !v.options.devices.ser
 // single verifies one target, and takes the result into the round.
 func (v *verification) single(ctx context.Context, r *round) verify.Result {
 	result := v.one(ctx)
-	r.total = 1
+	r.total, r.code = 1, result.Report.ExitCode
 	r.add(result)
 	if result.Report.ExitCode != exitInterrupted && result.Subject.Device != "" && r.worthKeeping(result) {
 		v.keep(ctx, []inventory.Verification{verificationOf(result)})
@@ -94,7 +97,7 @@ func (v *verification) many(ctx context.Context, r *round) (code int, err error)
 	}
 	r.total, r.source, r.shared = devices.total, devices.source, devices.shared
 	if r.failures, err = v.ws.Scratch(workspace.UnprovedFile); err != nil {
-		return 0, err
+		r.unlisted(err)
 	}
 	if !r.quiet {
 		r.progress = v.app.ui.Progress("devices", devices.total)
@@ -104,7 +107,8 @@ func (v *verification) many(ctx context.Context, r *round) (code int, err error)
 	if r.progress != nil {
 		r.progress.End()
 	}
-	err = errors.Join(err, r.flush(ctx), r.keepFailures(ctx))
+	err = errors.Join(err, r.flush(ctx))
+	r.keepFailures(ctx)
 	if devices.shared && err == nil {
 		r.elsewhere = r.total - r.done() // the source says that none is left
 	}
@@ -126,7 +130,7 @@ func (r *round) row(result verify.Result) {
 	failed := ""
 	if !result.Report.OK {
 		failed = r.problem(result)
-		r.broken = errors.Join(r.broken, r.keepFailure(result.Subject.Device, failed))
+		r.keepFailure(result.Subject.Device, failed)
 	}
 	if r.worthKeeping(result) {
 		r.kept = append(r.kept, verificationOf(result))
@@ -140,10 +144,14 @@ func (r *round) row(result verify.Result) {
 	}
 }
 
-// worthKeeping reports whether a result belongs on record: of a watch, whose
+// worthKeeping reports whether a result belongs on record: no bundle that is
+// whole, which proves nothing and would hide a failure; and of a watch, whose
 // rounds are many, the first of a device and those that differ from the one
 // before.
 func (r *round) worthKeeping(result verify.Result) bool {
+	if result.How == verify.HowBundle && result.Report.OK {
+		return false
+	}
 	if r.v.options.results.watch == 0 {
 		return true
 	}
@@ -171,22 +179,42 @@ func (r *round) flush(ctx context.Context) error {
 	return err
 }
 
-func (r *round) keepFailure(device, problem string) error {
-	_, err := r.failures.Write(provision.EncodeRow(provision.Device{Name: device}, problem))
-	return err
+func (r *round) keepFailure(device, problem string) {
+	if r.failures == nil {
+		return
+	}
+	if _, err := r.failures.Write(provision.EncodeRow(provision.Device{Name: device}, problem)); err != nil {
+		r.unlisted(errors.Join(err, r.failures.Discard()))
+		r.failures = nil
+	}
+}
+
+// unlisted tells that there will be no file of the devices that failed. What was
+// found is worth telling all the same.
+func (r *round) unlisted(err error) {
+	r.v.app.ui.Warn("the devices that fail are not listed in %s: %v", r.v.ws.Path(workspace.UnprovedFile), err)
 }
 
 // keepFailures makes a file of the devices that failed. A run over such a file
 // that is interrupted leaves it as it was: it holds those that had no turn.
-func (r *round) keepFailures(ctx context.Context) error {
+func (r *round) keepFailures(ctx context.Context) {
+	if r.failures == nil {
+		return
+	}
+	finish := r.failures.Keep
 	switch {
 	case ctx.Err() != nil && (r.v.options.devices.from != "" || len(r.causes) == 0):
-		return r.failures.Discard()
+		finish = r.failures.Discard
 	case len(r.causes) == 0:
-		return r.failures.Drop()
+		finish = r.failures.Drop
 	}
-	r.failedFile = r.v.ws.Path(workspace.UnprovedFile)
-	return r.failures.Keep()
+	if err := finish(); err != nil {
+		r.unlisted(err)
+		return
+	}
+	if len(r.causes) > 0 && (ctx.Err() == nil || r.v.options.devices.from == "") {
+		r.failedFile = r.v.ws.Path(workspace.UnprovedFile)
+	}
 }
 
 // blocked tells that ThingsBoard blocks this address.
@@ -197,6 +225,7 @@ func (r *round) blocked(pause time.Duration) {
 // server asks the server alone how strict it is.
 func (r *round) server(ctx context.Context) {
 	_, report := r.v.verifier.Inspect(ctx, r.v.base)
+	r.v.saw(report)
 	r.v.judgeStrictly(ctx, r.v.base, &report)
 	result := verify.Result{Report: report, At: r.v.app.process.Now(), How: verify.HowServer}
 	r.strict = &result
@@ -234,14 +263,58 @@ func verificationOf(result verify.Result) inventory.Verification {
 	return kept
 }
 
-// expiresOf are the ends of the server's certificate and of its root, as this
-// workspace has them.
+// saw notes when the certificate ends that the server presented: the first end,
+// where several servers are behind one name.
+func (v *verification) saw(report verify.Report) {
+	if ends := report.ServerEnds; !ends.IsZero() && (v.presented.IsZero() || ends.Before(v.presented)) {
+		v.presented = ends
+	}
+}
+
+// expiresOf are the ends of the server's certificate, as it presents it, and of
+// the root. What this workspace has may not be installed, or not be loaded yet: it
+// stands for a server that presented none.
 func (v *verification) expiresOf() (server, root time.Time) {
-	if len(v.site.Server) > 0 {
+	server = v.presented
+	if server.IsZero() && len(v.site.Server) > 0 {
 		server = v.site.Server[0].NotAfter
 	}
-	if anchors := v.site.Anchors(); len(anchors) > 0 {
+	if anchors := v.anchors(); len(anchors) > 0 {
 		root = anchors[0].NotAfter
 	}
 	return server, root
+}
+
+// anchors are the roots that are trusted, where they are known here.
+func (v *verification) anchors() []*x509.Certificate {
+	if len(v.base.Roots) > 0 {
+		return v.base.Roots
+	}
+	return v.site.Anchors()
+}
+
+// mostLinks bounds the chain that a page shows: a server may present anything.
+const mostLinks = 8
+
+// chain is what the server presents, up to the root where that is known here. It
+// is asked for with no credential; what this workspace has stands for a server
+// that presents nothing.
+func (v *verification) chain(ctx context.Context) []*x509.Certificate {
+	chain := v.site.Server
+	if v.base.TLS && v.base.Host != "" {
+		if shown, _ := v.verifier.Inspect(ctx, v.base); len(shown.Chain) > 0 {
+			chain = shown.Chain
+		}
+	}
+	if len(chain) == 0 {
+		return nil
+	}
+	chain = slices.Clone(chain[:min(len(chain), mostLinks)])
+	last := chain[len(chain)-1]
+	for _, root := range v.anchors() {
+		if !last.Equal(root) && last.CheckSignatureFrom(root) == nil {
+			return append(chain, root)
+		}
+	}
+	return chain
 }

@@ -59,7 +59,7 @@ func (v *verification) watch(ctx context.Context) error {
 
 // round verifies once.
 func (w *watcher) round(ctx context.Context) error {
-	r := newRound(w.v)
+	r := newRound(ctx, w.v)
 	r.quiet, r.first = true, w.rounds == 0
 	if err := w.verify(ctx, r); err != nil || ctx.Err() != nil {
 		return err
@@ -99,7 +99,7 @@ func (w *watcher) line(s verifySummary) string {
 		text += fmt.Sprintf(", half in %.0f ms", s.P50)
 	}
 	for _, c := range s.Causes {
-		text += fmt.Sprintf(", %d %s (%s)", c.Count, c.Diagnosis, strings.Join(c.Examples, ", "))
+		text += fmt.Sprintf(", %d %s%s", c.Count, c.Diagnosis, c.examples(" (", ")"))
 	}
 	return text
 }
@@ -114,7 +114,7 @@ func (w *watcher) view(s verifySummary) string {
 	}
 	fmt.Fprintf(&text, "%s port %d  %s  %s\n", a.ui.Strong(w.v.base.Host), w.v.base.Port, state,
 		a.ui.Faint(fmt.Sprintf("round %d at %s, again every %s", w.rounds, a.process.Now().Format(time.TimeOnly), w.v.options.results.watch)))
-	fmt.Fprintf(&text, "  devices  %d passed%s, %d failed\n", s.Passed, recordedText(s.Recorded), s.Failed)
+	fmt.Fprintf(&text, "  devices  %d passed%s, %d failed\n", s.Passed, unconnectedText(s), s.Failed)
 	fmt.Fprintf(&text, "  latency  %s  half in %.0f ms, 99 of 100 in %.0f ms\n", sparkline(w.history), s.P50, s.P99)
 	fmt.Fprintf(&text, "  expires  %s\n", w.expiry())
 	const most = 5
@@ -123,7 +123,7 @@ func (w *watcher) view(s verifySummary) string {
 			fmt.Fprintf(&text, "  … and %d more causes\n", len(s.Causes)-most)
 			break
 		}
-		fmt.Fprintf(&text, "  %s %d × %s, such as %s\n", a.ui.Bad("FAIL"), c.Count, c.Diagnosis, strings.Join(c.Examples, ", "))
+		fmt.Fprintf(&text, "  %s %d × %s%s\n", a.ui.Bad("FAIL"), c.Count, c.Diagnosis, c.examples(", such as ", ""))
 	}
 	return text.String()
 }

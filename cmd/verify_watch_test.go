@@ -80,3 +80,39 @@ func verifications(t *testing.T, dir string) (count int) {
 	}
 	return count
 }
+
+// A run that is interrupted leaves the page and the metrics of the one before: it
+// knows a part of the devices.
+func TestInterruptedRunWritesNothing(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, 0, 3)
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = silent.Close() })
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		for {
+			conn, err := silent.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+			cancel()
+		}
+	}()
+	page, metrics := filepath.Join(p.dir, "page.html"), filepath.Join(p.dir, "tbcert.prom")
+	var out, problems bytes.Buffer
+	port := strconv.Itoa(silent.Addr().(*net.TCPAddr).Port)
+	code := cmd.Run(ctx, []string{"verify", "-C", p.dir, "--all", "--yes", "--port", port, "--report", page, "--textfile", metrics},
+		cmd.Process{In: strings.NewReader(""), Out: &out, Err: &problems})
+	if code != 130 || !strings.Contains(out.String(), "3 left") {
+		t.Errorf("it ends with %d and %s", code, &out)
+	}
+	for _, file := range []string{page, metrics} {
+		if _, err := os.Stat(file); err == nil || !strings.Contains(problems.String(), file+" is left as it was") {
+			t.Errorf("%s was written (%v), or nothing said of it: %s", file, err, &problems)
+		}
+	}
+}

@@ -107,6 +107,9 @@ type Report struct {
 	// first warning.
 	Diagnosis DiagnosisID `json:"diagnosis,omitempty"`
 	Checks    []Check     `json:"checks"` // every check, in order
+	// ServerEnds is the end of the certificate that the server presented; zero
+	// when it presented none.
+	ServerEnds time.Time `json:"-"`
 }
 
 // passed reports whether a check passed, with or without a warning.

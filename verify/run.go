@@ -73,8 +73,11 @@ func (r *run) steps() []step {
 		{CheckDates, certificate, plain, r.judgeDates},
 		{CheckUsage, certificate, plain, r.judgeUsage},
 		{CheckConnect, entry, "", r.connect},
-		{CheckPublish, []CheckID{CheckConnect}, "", r.publish},
 	}
+	if r.target.LoginOnly {
+		return steps
+	}
+	steps = append(steps, step{CheckPublish, []CheckID{CheckConnect}, "", r.publish})
 	if r.target.Stored != nil {
 		steps = append(steps, step{CheckStored, []CheckID{CheckPublish}, "", r.stored})
 	}
@@ -205,6 +208,9 @@ func (r *run) report() Report {
 	report := Report{
 		Target: TargetInfo{Host: r.target.Host, Port: r.target.Port, TLS: r.target.TLS},
 		Checks: r.checks,
+	}
+	if r.chain != nil {
+		report.ServerEnds = r.chain.leaf().NotAfter
 	}
 	for _, check := range r.checks {
 		if check.Status == StatusFail {

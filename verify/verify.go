@@ -50,6 +50,8 @@ type Target struct {
 	// must stay below ThingsBoard's limit of wrong credentials.
 	AskOnce bool
 
+	// LoginOnly ends with CONNACK: nothing is published, nor what follows tried.
+	LoginOnly bool
 	Payload   []byte // telemetry; empty: {"tbcert_verify":<unix ms>}
 	RoundTrip bool   // also write a client attribute and read it back
 	// KeepAlive is how long the session is kept open without a word after the

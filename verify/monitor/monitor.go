@@ -25,7 +25,8 @@ const DefaultDevices = 100
 // How a row came about.
 const (
 	HowConnected = "connected" // with the device's own credential
-	HowRecord    = "record"    // from the record alone: the key is only on the device
+	HowRecord    = "record"    // from the server's record alone
+	HowBundle    = "bundle"    // nobody connected; its files are whole
 	HowServer    = "server"    // the server alone
 )
 
@@ -42,7 +43,7 @@ const (
 type Row struct {
 	Device string
 	OK     bool
-	How    string // HowConnected, HowRecord or HowServer
+	How    string // HowConnected, HowRecord, HowBundle or HowServer
 
 	Failed       string // the id of the first check that failed
 	Diagnosis    string // what is wrong, of a small set of ids
@@ -84,7 +85,7 @@ type Snapshot struct {
 type Counts struct {
 	OK          int // connected and acknowledged
 	Failed      int
-	Recorded    int // fine by the record, without a connection
+	Recorded    int // fine by the record or the bundle, without a connection
 	Interrupted int
 	ByDiagnosis map[string]int // of the failed
 }
@@ -99,12 +100,12 @@ type Limits struct {
 	WarnDays, CriticalDays int
 }
 
-// Tally counts rows. A row from the record counts as Recorded, not as OK.
+// Tally counts rows. One that nobody connected for counts as Recorded, not as OK.
 func Tally(rows []Row) Counts {
 	counts := Counts{ByDiagnosis: map[string]int{}}
 	for _, row := range rows {
 		switch {
-		case row.OK && row.How == HowRecord:
+		case row.OK && (row.How == HowRecord || row.How == HowBundle):
 			counts.Recorded++
 		case row.OK:
 			counts.OK++
@@ -154,7 +155,9 @@ func (s Snapshot) durations() []time.Duration {
 }
 
 // connected reports whether the row's time is one from dial to PUBACK.
-func (r Row) connected() bool { return r.OK && r.How != HowRecord && r.Milliseconds > 0 }
+func (r Row) connected() bool {
+	return r.OK && r.How != HowRecord && r.How != HowBundle && r.Milliseconds > 0
+}
 
 // interrupted reports whether the run ended before the row was known.
 func (r Row) interrupted() bool { return !r.OK && r.Failed == "" }

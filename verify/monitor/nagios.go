@@ -116,7 +116,7 @@ func headline(s Snapshot) string {
 	case serverAlone(s):
 		return s.target() + " answers"
 	case c.Recorded > 0:
-		return fmt.Sprintf("%d of %s reach %s, %d by the record alone", c.OK, many(c.total()), s.target(), c.Recorded)
+		return fmt.Sprintf("%d of %s reach %s, %d not connected", c.OK, many(c.total()), s.target(), c.Recorded)
 	default:
 		return fmt.Sprintf("%d of %s reach %s", c.OK, many(c.total()), s.target())
 	}

@@ -68,7 +68,7 @@ func TestNagiosStatusFollowsTheWorstThatWasFound(t *testing.T) {
 		"healthy":                       {fleet(2, 0), 300, monitor.Limits{}, 0, "OK - 2 of 2 devices" + at},
 		"one":                           {fleet(1, 0), 300, monitor.Limits{}, 0, "OK - 1 of 1 device" + at},
 		"the server alone":              {[]monitor.Row{{OK: true, How: monitor.HowServer}}, 300, monitor.Limits{}, 0, "OK - mqtts://tb.example.com:8883 answers"},
-		"by the record":                 {append(fleet(2, 0), monitor.Row{Device: "gate", OK: true, How: monitor.HowRecord}), 300, monitor.Limits{}, 0, "OK - 2 of 3 devices" + at + ", 1 by the record alone"},
+		"by the record":                 {append(fleet(2, 0), monitor.Row{Device: "gate", OK: true, How: monitor.HowRecord}), 300, monitor.Limits{}, 0, "OK - 2 of 3 devices" + at + ", 1 not connected"},
 		"30 days left":                  {fleet(2, 0), 30, monitor.Limits{}, 0, "OK - 2 of 2 devices" + at},
 		"29 days left":                  {fleet(2, 0), 29, monitor.Limits{}, 1, "WARNING - 2 of 2 devices" + at + ", server certificate ends in 29 days"},
 		"7 days left":                   {fleet(2, 0), 7, monitor.Limits{}, 1, "WARNING - 2 of 2 devices" + at + ", server certificate ends in 7 days"},

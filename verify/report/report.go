@@ -12,13 +12,14 @@ const (
 	HowConnected = "connected" // it connected and published
 	HowRecord    = "record"    // what is on record says so
 	HowServer    = "server"    // the server says so
+	HowBundle    = "bundle"    // it did not connect, and its files are whole
 )
 
 // Row is how one device did.
 type Row struct {
 	Device                string // any text
 	OK                    bool
-	How                   string  // HowConnected, HowRecord or HowServer
+	How                   string  // HowConnected, HowRecord, HowServer or HowBundle
 	Failed                string  // id of the first check that failed; "" when OK
 	Diagnosis, Cause, Fix string  // why it failed; rows of one diagnosis are shown together
 	Milliseconds          float64 // from dialing to PUBACK; 0 is unknown
@@ -91,8 +92,8 @@ func (r *Report) Add(row Row) {
 
 // tally counts how the devices did.
 type tally struct {
-	connected, record, server, other int // passed, by how it is known
-	failed                           int
+	connected, record, server, bundle, other int // passed, by how it is known
+	failed                                   int
 }
 
 func (t *tally) add(row Row) {
@@ -105,11 +106,13 @@ func (t *tally) add(row Row) {
 		t.record++
 	case row.How == HowServer:
 		t.server++
+	case row.How == HowBundle:
+		t.bundle++
 	default:
 		t.other++
 	}
 }
 
-func (t *tally) passed() int { return t.connected + t.record + t.server + t.other }
+func (t *tally) passed() int { return t.connected + t.record + t.server + t.bundle + t.other }
 
 func (t *tally) total() int { return t.passed() + t.failed }

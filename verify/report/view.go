@@ -71,6 +71,7 @@ func (t *tally) parts() []part {
 		{Class: "connected", Label: "Passed by connecting", Why: "published over MQTTS and had it acknowledged", Count: t.connected},
 		{Class: "record", Label: "Proved by record", Why: "did not connect now; what is on record proves it", Count: t.record},
 		{Class: "server", Label: "Proved by server", Why: "did not connect now; the server's side proves it", Count: t.server},
+		{Class: "bundle", Label: "Not connected", Why: "only the files of its bundle were looked at", Count: t.bundle},
 		{Class: "other", Label: "Passed", Why: "how is not known", Count: t.other},
 		{Class: "failed", Label: "Failed", Why: "see the causes below", Count: t.failed},
 	}

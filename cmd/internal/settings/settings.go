@@ -49,6 +49,7 @@ func Keys() []Key {
 		{Name: "host", Usage: "host names and addresses of the server, separated by commas", InFile: true},
 		{Name: "inventory", Usage: "PostgreSQL URL of an inventory that several machines share", InFile: true},
 		{Name: "key-type", Usage: "p256, p384, rsa2048, rsa3072, rsa4096 or ed25519", InFile: true},
+		{Name: "mqtt-password", Usage: "MQTT password of a device, for verify --username", Sensitive: true},
 		{Name: "mqtt-port", Usage: "port of plain MQTT", InFile: true},
 		{Name: "mqtts-port", Usage: "port of MQTT over TLS", InFile: true},
 		{Name: "name-constraints", Usage: "limit the CA to the server's names and addresses", InFile: true},

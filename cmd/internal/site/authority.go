@@ -33,6 +33,12 @@ func (i *initializer) authorities() error {
 		i.add(workspace.File{Name: workspace.RootFile, Data: certs.EncodeCertificates(site.TrustRoots...)})
 		return i.constraints()
 	}
+	if i.old.Foreign() {
+		return &ConflictError{
+			Problem: fmt.Sprintf("devices trust the root in %s, and its CA is not here", i.ws.Path(workspace.RootFile)),
+			Fix:     "if it is this site's own, put ca/ back from your backup; if tbcert fetch found it, the server has its certificate from that CA, and a CA made here would lock the devices out (another workspace, -C DIR, can have one)",
+		}
+	}
 	return i.newCA()
 }
 
@@ -70,6 +76,7 @@ func (i *initializer) constraints() error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", i.ws.Path(workspace.RootCert), err)
 	}
+	i.generation = generationMark.FindString(site.ServerCA.Subject.CommonName)
 	server, err := i.issuingCA(root, certs.PurposeServer, "Server CA")
 	if err != nil {
 		return err
@@ -194,7 +201,7 @@ func (i *initializer) rootAuthority() (*certs.Authority, error) {
 		pathLen, rootHosts = 0, i.permittedHosts()
 	}
 	root, err := i.request.Maker.NewRoot(certs.RootProfile{
-		CommonName: commonName("Root CA", wanted.Hosts[0]), Organization: wanted.Organization,
+		CommonName: commonName("Root CA"+i.generation, wanted.Hosts[0]), Organization: wanted.Organization,
 		KeyType: certs.KeyType(wanted.KeyType), Years: wanted.RootYears, PathLen: pathLen,
 		PermittedHosts: rootHosts,
 	})
@@ -229,7 +236,7 @@ func (i *initializer) issuingCA(root *certs.Authority, purpose certs.Purpose, na
 		permitted = i.permittedHosts()
 	}
 	ca, err := root.NewIssuing(certs.IssuingProfile{
-		CommonName: commonName(name, wanted.Hosts[0]), Organization: wanted.Organization,
+		CommonName: commonName(name+i.generation, wanted.Hosts[0]), Organization: wanted.Organization,
 		KeyType: certs.KeyType(wanted.KeyType), Purpose: purpose, PermittedHosts: permitted,
 	})
 	if err != nil {
@@ -292,6 +299,9 @@ func (i *initializer) serverIssuer() (*certs.Authority, error) {
 	if site.ServerCA != nil {
 		certFile, keyFile = workspace.ServerCACert, workspace.ServerCAKey
 		chain = append([]*x509.Certificate{site.ServerCA}, site.RootCA...)
+	}
+	if i.keyDir != "" {
+		keyFile = in(i.keyDir, keyFile)
 	}
 	key, err := i.readKey(keyFile)
 	if err != nil {

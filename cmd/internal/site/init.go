@@ -35,8 +35,9 @@ type Request struct {
 	DefaultHosts func() []string // for a site that names none
 	Import       *Import
 	// Passphrase gives the passphrase of the CA keys. It is called at most
-	// once: for a new CA with create set (the zero Text means keys that are
-	// not encrypted), for an existing one when a key has to be read.
+	// once for each: for a new CA with create set (the zero Text means keys that
+	// are not encrypted), for an existing one when a key has to be read; a new
+	// CA beside an existing one gets the passphrase of that.
 	Passphrase func(create bool, file string) (secret.Text, error)
 	Maker      certs.Maker
 }
@@ -60,7 +61,10 @@ type initializer struct {
 	result  *Result
 	issuer  *certs.Authority // of the server certificate, when it was needed
 	renew   bool             // the server certificate is replaced although it will do
-	now     time.Time
+
+	generation string // ends the names of a CA that is not the first
+	keyDir     string // where the CA's keys are; "" is ca
+	now        time.Time
 }
 
 // Init computes what a workspace needs to be the site that was asked for. It
@@ -68,10 +72,7 @@ type initializer struct {
 // damaged, expired or differs from what was asked for; a CA is never replaced:
 // a request that needs that is a *ConflictError.
 func Init(ws *workspace.Workspace, request Request) (*Result, error) {
-	old, err := Load(ws)
-	if errors.Is(err, ErrNoSite) {
-		old, err = &Site{}, nil
-	}
+	old, err := loadOrEmpty(ws)
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +88,15 @@ func Init(ws *workspace.Workspace, request Request) (*Result, error) {
 		}
 	}
 	return i.result, nil
+}
+
+// loadOrEmpty is the site that is there, or one with nothing.
+func loadOrEmpty(ws *workspace.Workspace) (*Site, error) {
+	s, err := Load(ws)
+	if errors.Is(err, ErrNoSite) {
+		return &Site{}, nil
+	}
+	return s, err
 }
 
 func now(maker certs.Maker) time.Time {
@@ -180,9 +190,13 @@ func (i *initializer) permitted() error {
 		return nil
 	}
 	if i.renew && i.result.Site.Settings.NameConstraints && i.result.Site.ServerCA != nil {
+		fix := "run `tbcert init`, which issues the server CA again for it"
+		if i.keyDir == nextDir {
+			fix = "take it out of there until the rollover has moved to the new root, then add it with `tbcert init --host`"
+		}
 		return &ConflictError{
-			Problem: fmt.Sprintf("the name constraints of %s forbid one of the hosts in %s (%s)", workspace.ServerCACert, workspace.SettingsFile, fault.Detail),
-			Fix:     "run `tbcert init`, which issues the server CA again for it",
+			Problem: fmt.Sprintf("the name constraints of the server CA forbid one of the hosts in %s (%s)", workspace.SettingsFile, fault.Detail),
+			Fix:     fix,
 		}
 	}
 	return &ConflictError{

@@ -40,7 +40,9 @@ const (
 	ServerConf     = "server/thingsboard.conf"
 	PreviousPEM    = "server/previous/mqttserver.pem"
 	HookOwed       = "server/hook-owed"
+	Delivered      = "ca/delivered"
 	DevicesDir     = "devices"
+	TemplatesDir   = "templates" // a user's own, in the place of tbcert's
 	InventoryFile  = "inventory.db"
 	ImportFile     = "thingsboard-import.csv"
 	FailedFile     = "provision-failed.ndjson"

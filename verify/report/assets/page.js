@@ -146,7 +146,7 @@
 
   // Of a row, in the order of package report's rows.go.
   const [DEVICE, OK, HOW, CAUSE, LATENCY, AT, CREDENTIAL, EXPIRES] = [0, 1, 2, 3, 4, 5, 6, 7];
-  const howWords = { connected: "connected", record: "by record", server: "by server" };
+  const howWords = { connected: "connected", record: "by record", server: "by server", bundle: "files only" };
   const pad = (n) => String(n).padStart(2, "0");
   const day = (days) => new Date(days * 86400000).toISOString().slice(0, 10);
 
