@@ -30,6 +30,7 @@ func (o *initOptions) addFlags(flags *pflag.FlagSet) {
 	flags.IntVar(&o.settings.ServerDays, "server-days", settings.DefaultServerDays, "life of the server certificate in days")
 	flags.IntVar(&o.settings.RootYears, "root-years", settings.DefaultRootYears, "life of the root CA in years")
 	flags.BoolVar(&o.settings.SingleTier, "single-tier", false, "let the root sign the server certificate itself")
+	flags.BoolVar(&o.settings.NameConstraints, "name-constraints", false, "limit the CA to the site's hosts (RFC 5280);\nmbedTLS 2.28 and BearSSL refuse such a CA")
 	flags.IntVar(&o.settings.MQTTPort, "mqtt-port", settings.DefaultMQTTPort, "port of plain MQTT, for what devices are told")
 	flags.IntVar(&o.settings.MQTTSPort, "mqtts-port", settings.DefaultMQTTSPort, "port of MQTT over TLS")
 	flags.StringVar(&o.caCert, "ca-cert", "", "bring a CA: its certificate (PEM; then its issuers up to the root, if it is no root)")

@@ -61,6 +61,7 @@ func Keys() []Key {
 		{Name: "mqtt-password", Usage: "MQTT password of a device, for verify --username", Sensitive: true},
 		{Name: "mqtt-port", Usage: "port of plain MQTT", InFile: true},
 		{Name: "mqtts-port", Usage: "port of MQTT over TLS", InFile: true},
+		{Name: "name-constraints", Usage: "limit the CA to the server's names and addresses", InFile: true},
 		{Name: "org", Usage: "organization in the certificates", InFile: true},
 		{Name: "passphrase", Usage: "passphrase of the CA keys", Sensitive: true},
 		{Name: "password", Usage: "password of the ThingsBoard user", Sensitive: true},

@@ -38,6 +38,7 @@ func Examine(ws *workspace.Workspace, s *Site, now time.Time) []Finding {
 	e.files()
 	e.dates()
 	e.serverFits()
+	e.constraints()
 	e.keyStore()
 	e.crl()
 	return e.findings
@@ -178,6 +179,17 @@ func (e *examination) serverFits() {
 	if held := sorted(certs.Hosts(leaf)); !slices.Equal(held, wanted) {
 		e.found(workspace.ServerPEM, reissue, "the certificate is for %v, and %s says %v", held, workspace.SettingsFile, wanted)
 	}
+}
+
+// constraints looks whether the server CA has the name constraints that the
+// settings ask for.
+func (e *examination) constraints() {
+	ca, wanted := e.site.ServerCA, e.site.Settings
+	if ca == nil || !wanted.NameConstraints || fitsConstraints(ca, wanted.Hosts) {
+		return
+	}
+	e.found(workspace.ServerCACert, "run tbcert init: it issues the server CA again", "its name constraints are for %v, and %s says %v",
+		certs.PermittedHosts(ca), workspace.SettingsFile, wanted.Hosts)
 }
 
 // verifyServer builds the chain as a device does, at a moment when the leaf is
