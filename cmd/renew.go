@@ -190,7 +190,7 @@ func (r *renewal) run(ctx context.Context) error {
 		if err := r.renew(ctx); err != nil {
 			return err
 		}
-		owed = len(r.options.arguments) > 0
+		owed = owed || len(r.options.arguments) > 0
 	}
 	if owed {
 		r.runHook(ctx)
@@ -216,7 +216,7 @@ func (r *renewal) renew(ctx context.Context) error {
 		return invalid(err)
 	}
 	if len(r.options.arguments) > 0 {
-		made.Files = append(made.Files, workspace.File{Name: workspace.HookOwed, Data: []byte("tbcert renew has a hook to run\n")})
+		made.Files = append(made.Files, owedHook())
 	}
 	if r.result.Changed, err = r.ws.Commit(made.Files...); err != nil {
 		return err
@@ -224,6 +224,11 @@ func (r *renewal) renew(ctx context.Context) error {
 	r.result.Renewed, r.result.Previous = true, r.app.serverIn(r.site)
 	r.site = made.Site
 	return nil
+}
+
+// owedHook is the note that a hook has to be run.
+func owedHook() workspace.File {
+	return workspace.File{Name: workspace.HookOwed, Data: []byte("tbcert renew has a hook to run\n")}
 }
 
 // runHook runs the hook, which is owed no more when it succeeds.
