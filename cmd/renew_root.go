@@ -193,8 +193,8 @@ func (r *rolling) finish() error {
 		return err
 	}
 	if rollover == nil {
-		if err := r.rerender(); err != nil || r.result.Bundles > 0 {
-			return err
+		if before, err := site.HadRollover(r.ws); err != nil || before {
+			return errors.Join(err, r.rerender())
 		}
 	}
 	made, err := site.FinishRollover(r.ws)

@@ -81,6 +81,11 @@ func StageOf(ws *workspace.Workspace, s *Site) (Stage, error) {
 	return StageNone, err
 }
 
+// HadRollover reports whether there was a CA before this one.
+func HadRollover(ws *workspace.Workspace) (bool, error) {
+	return ws.Exists(in(previousDir, workspace.RootCert))
+}
+
 // stageError says that a step of a rollover cannot be taken now.
 func stageError(stage Stage, wanted string) error {
 	switch stage {
