@@ -7,9 +7,12 @@ BIN     := dist/tbcert
 # Debian's mosquitto lives in /usr/sbin, which is not in every user's PATH.
 export PATH := $(PATH):/usr/sbin
 
+# Node.js with npm; another's packages of them are not to be replaced.
+NODE_PACKAGES := $(shell command -v npm >/dev/null 2>&1 || echo nodejs npm)
+
 # Debian packages that the tests talk to, and a command of each that shows it is there.
-TEST_PACKAGES := mosquitto mosquitto-clients openssl default-jre-headless gcc libc6-dev ca-certificates postgresql python3-venv nginx libnginx-mod-stream haproxy stunnel4 dropbear-bin dnsmasq-base prometheus libxml2-utils systemd chromium
-TEST_COMMANDS := mosquitto mosquitto_pub openssl keytool gcc python3 nginx haproxy stunnel4 dropbear dnsmasq promtool xmllint systemd-analyze chromium
+TEST_PACKAGES := mosquitto mosquitto-clients openssl default-jdk-headless gcc libc6-dev ca-certificates postgresql python3-venv nginx libnginx-mod-stream haproxy stunnel4 dropbear-bin dnsmasq-base prometheus libxml2-utils systemd chromium g++ libmbedtls-dev libbearssl-dev zbar-tools librsvg2-bin unzip $(NODE_PACKAGES)
+TEST_COMMANDS := mosquitto mosquitto_pub openssl keytool javac gcc g++ python3 nginx haproxy stunnel4 dropbear dnsmasq promtool xmllint systemd-analyze chromium zbarimg rsvg-convert unzip node npm
 
 .PHONY: help build test deps lint bench fuzz demo clean
 
@@ -30,6 +33,8 @@ deps: ## the real components that the tests talk to (Debian packages)
 	@missing=; for c in $(TEST_COMMANDS); do command -v $$c >/dev/null 2>&1 || missing="$$missing $$c"; done; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	ls /usr/lib/nginx/modules/ngx_stream_module.so >/dev/null 2>&1 || missing="$$missing libnginx-mod-stream"; \
+	ls /usr/include/mbedtls/ssl.h >/dev/null 2>&1 || missing="$$missing libmbedtls-dev"; \
+	ls /usr/include/bearssl.h /usr/include/bearssl/bearssl.h 2>/dev/null | grep -q . || missing="$$missing libbearssl-dev"; \
 	python3 -c 'import ensurepip' >/dev/null 2>&1 || missing="$$missing python3-venv"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	echo "The tests need$$missing: installing $(TEST_PACKAGES)"; \

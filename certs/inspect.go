@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
@@ -160,4 +161,17 @@ func describeCRL(crl *x509.RevocationList) *CRL {
 		described.NextUpdate = &next
 	}
 	return described
+}
+
+// ReadCertificates gives the certificates of a file in PEM or DER. A file with none
+// is an error.
+func ReadCertificates(data []byte) ([]*x509.Certificate, error) {
+	if bytes.Contains(data, []byte("-----BEGIN ")) {
+		return ParseCertificates(data)
+	}
+	certificates, err := x509.ParseCertificates(data)
+	if err != nil || len(certificates) == 0 {
+		return nil, errors.New("it holds no certificate, neither in PEM nor in DER")
+	}
+	return certificates, nil
 }

@@ -17,7 +17,9 @@ import (
 	"github.com/tbcert/tbcert/cmd/internal/site"
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
 	"github.com/tbcert/tbcert/provision"
+	"github.com/tbcert/tbcert/provision/export"
 	"github.com/tbcert/tbcert/provision/inventory"
+	"github.com/tbcert/tbcert/templates"
 	"github.com/tbcert/tbcert/thingsboard/rest"
 )
 
@@ -68,6 +70,7 @@ type fleet struct {
 	passphrase *passphrases
 	store      *inventory.Store // nil: there is none, and none is made (a dry run)
 	client     *rest.Client     // nil: ThingsBoard's REST API is not called
+	formats    []string         // that bundles are to have besides
 	unlock     func()
 	closers    []func() error // of what else was opened
 }
@@ -169,19 +172,31 @@ func (f *fleet) records() provision.Inventory { //nolint:ireturn // one of two
 }
 
 // onboarder is what all work on devices needs.
-func (f *fleet) onboarder(registrar provision.Registrar, issuer *provision.Issuer) provision.Onboarder {
+func (f *fleet) onboarder(registrar provision.Registrar, issuer *provision.Issuer) provision.Onboarder { //nolint:unparam // some callers set the issuer later
 	shelf := newShelf(f.ws)
-	f.closers = append(f.closers, shelf.close)
-	return provision.Onboarder{
-		Site: siteOf(f.site), Registrar: registrar, Inventory: f.records(), Shelf: shelf, Issuer: issuer, Now: f.app.process.Now,
+	for _, format := range f.formats {
+		shelf.also = append(shelf.also, export.Format(format).Names()...)
 	}
+	f.closers = append(f.closers, shelf.close)
+	onboarder := bundler(f.ws, f.site, shelf)
+	onboarder.Registrar, onboarder.Inventory, onboarder.Issuer, onboarder.Now = registrar, f.records(), issuer, f.app.process.Now
+	return onboarder
+}
+
+// bundler writes the bundles of a site, and registers nothing.
+func bundler(ws *workspace.Workspace, s *site.Site, shelf provision.Shelf) provision.Onboarder {
+	said := siteOf(s)
+	said.Templates = ownTemplates(ws)
+	return provision.Onboarder{Site: said, Exporter: export.Exporter{Templates: said.Templates}, Shelf: shelf}
 }
 
 // unfitInventory marks an inventory that must not be used as it is: others can
-// read it, it is not ours, or a newer tbcert wrote it.
+// read it, it is not ours, or a newer tbcert wrote it. A template of the user's
+// that is wrong is told like that, too.
 func unfitInventory(err error) error {
 	var mode *inventory.ModeError
-	if errors.As(err, &mode) || errors.Is(err, inventory.ErrForeign) || errors.Is(err, inventory.ErrNewer) || isPassphrase(err) {
+	var override *templates.OverrideError
+	if errors.As(err, &mode) || errors.As(err, &override) || errors.Is(err, inventory.ErrForeign) || errors.Is(err, inventory.ErrNewer) || isPassphrase(err) {
 		return invalid(err)
 	}
 	return err

@@ -20,12 +20,14 @@ func floors() map[string][]string {
 	return map[string][]string{
 		"certs/secret":                     {},
 		"certs":                            {"certs/secret"},
+		"certs/remote":                     {},
 		"templates":                        {},
 		"thingsboard/device":               {"certs/secret"},
 		"thingsboard/rest":                 {"certs/secret"},
 		"verify":                           {"certs", "certs/secret", "thingsboard/device"},
 		"verify/monitor":                   {},
 		"verify/report":                    {},
+		"provision/export":                 {"certs", "certs/secret", "provision", "templates"},
 		"provision":                        {"certs", "certs/secret", "templates", "thingsboard/device", "thingsboard/rest"},
 		"provision/inventory":              {"certs", "certs/secret", "provision"},
 		"provision/inventory/postgrestest": {}, // for tests: it starts PostgreSQL
@@ -36,8 +38,8 @@ func floors() map[string][]string {
 		"cmd/internal/hook":                {},
 		"cmd/internal/site":                {"certs", "certs/secret", "cmd/internal/settings", "cmd/internal/workspace", "templates"},
 		"cmd": {
-			"certs", "certs/secret", "cmd/internal/hook", "cmd/internal/settings", "cmd/internal/site", "cmd/internal/ui", "cmd/internal/workspace",
-			"provision", "provision/inventory", "sandbox", "templates", "thingsboard/device", "thingsboard/rest", "verify", "verify/monitor", "verify/report",
+			"certs", "certs/remote", "certs/secret", "cmd/internal/hook", "cmd/internal/settings", "cmd/internal/site", "cmd/internal/ui", "cmd/internal/workspace",
+			"provision", "provision/export", "provision/inventory", "sandbox", "templates", "thingsboard/device", "thingsboard/rest", "verify", "verify/monitor", "verify/report",
 		},
 		"cmd/tbcert": {"cmd"},
 	}
@@ -54,7 +56,7 @@ type rule struct {
 
 func rules() []rule {
 	disk := []string{"cmd/internal/workspace", "provision/inventory"}
-	net := []string{"verify", "verify/monitor", "sandbox", "thingsboard/device", "thingsboard/rest"}
+	net := []string{"certs/remote", "verify", "verify/monitor", "sandbox", "thingsboard/device", "thingsboard/rest"}
 	return []rule{
 		{"os/exec", "", []string{"cmd/internal/hook"}, "no child process: a secret could reach its arguments"},
 		{"log", "", nil, "only ui writes"},

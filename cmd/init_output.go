@@ -73,6 +73,11 @@ func (a *app) certificatesOf(s *site.Site) []certificateIn {
 	if len(s.RootCA) > 0 {
 		add("root CA", workspace.RootCert, s.RootCA[0])
 	}
+	if s.Foreign() {
+		for _, root := range s.TrustRoots {
+			add("root", workspace.RootFile, root)
+		}
+	}
 	add("server CA", workspace.ServerCACert, s.ServerCA)
 	add("device CA", workspace.DeviceCACert, s.DeviceCA)
 	if len(s.Server) > 0 {

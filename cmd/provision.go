@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -14,6 +15,7 @@ import (
 	"github.com/tbcert/tbcert/cmd/internal/settings"
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
 	"github.com/tbcert/tbcert/provision"
+	"github.com/tbcert/tbcert/provision/export"
 	"github.com/tbcert/tbcert/provision/inventory"
 )
 
@@ -26,8 +28,10 @@ type provisionOptions struct {
 	csr        string
 	profile    string
 	repair     bool
+	formats    []string
 
-	kindGiven bool // --credential stands on the command line
+	kindGiven   bool // --credential stands on the command line
+	onlyFormats bool // none of those that bundles have
 }
 
 func (o *provisionOptions) addFlags(flags *pflag.FlagSet) {
@@ -38,6 +42,7 @@ func (o *provisionOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.csr, "csr", "", "file with the certificate request (PKCS#10) of the one device, whose key never leaves it")
 	flags.StringVar(&o.profile, "profile", "", "device profile in ThingsBoard (default: the tenant's)")
 	flags.BoolVar(&o.repair, "repair", false, "write bundles again from the record, of the named devices or of all")
+	flags.StringSliceVar(&o.formats, "format", nil, "write each bundle in this format, too, now and after every change (repeatable; none ends those\nthat it has): "+formatNames())
 	o.fleetOptions.addFlags(flags)
 	o.server.addProvisionFlags(flags)
 }
@@ -69,6 +74,7 @@ func newProvision(a *app) *cobra.Command {
   tbcert provision --from devices.csv
   tbcert provision --from devices.csv --credential x509
   tbcert provision --from devices.csv --url https://tb.example.com --user tenant@example.com --password-file tenant.pass
+  tbcert provision --from devices.csv --format esp32 --format qr
   tbcert provision --repair`,
 	}
 	options.addFlags(command.Flags())
@@ -81,7 +87,7 @@ func runProvision(command *cobra.Command, a *app, options *provisionOptions, nam
 	options.kindGiven = command.Flags().Changed("credential")
 	var registrar provision.Registrar
 	f, err := a.fleet(command, &options.fleetOptions, func(f *fleet) (err error) {
-		if err := options.check(names); err != nil {
+		if err := errors.Join(options.check(names), options.checkFormats()); err != nil {
 			return err
 		}
 		registrar, err = options.server.registrar(f)
@@ -100,7 +106,11 @@ func runProvision(command *cobra.Command, a *app, options *provisionOptions, nam
 	if err := options.share(ctx, f, registrar, devices); err != nil {
 		return err
 	}
-	batch := &provision.Batch{Onboarder: f.onboarder(registrar, nil), Jobs: options.jobs, DryRun: options.dryRun, Repair: options.repair}
+	f.formats = options.formats
+	batch := &provision.Batch{
+		Onboarder: f.onboarder(registrar, nil), Jobs: options.jobs, DryRun: options.dryRun, Repair: options.repair,
+		Formats: options.formats, OnlyFormats: options.onlyFormats,
+	}
 	if batch.Kind, err = provision.ParseCredentialKind(options.credential); err != nil {
 		return invalid(err)
 	}
@@ -132,6 +142,29 @@ func (o *provisionOptions) check(names []string) error {
 	default:
 		return o.checkOne()
 	}
+}
+
+// noFormats takes away the formats that bundles have.
+const noFormats = "none"
+
+// checkFormats takes the formats' names, and refuses one that cannot carry the
+// credential that is asked for.
+func (o *provisionOptions) checkFormats() error {
+	o.onlyFormats = slices.Contains(o.formats, noFormats)
+	o.formats = slices.DeleteFunc(o.formats, func(name string) bool { return name == noFormats })
+	for _, name := range o.formats {
+		format, err := export.Parse(name)
+		if err != nil {
+			return fmt.Errorf("--format: %w, and %s", err, noFormats)
+		}
+		if !o.kindGiven && o.given == "" && o.tokenFile == "" {
+			continue // it may be one that the device has already
+		}
+		if err := format.Check(provision.CredentialKind(o.credential), o.csr == ""); err != nil {
+			return fmt.Errorf("--format: %w", err)
+		}
+	}
+	return nil
 }
 
 // checkOne refuses two credentials for the one device.

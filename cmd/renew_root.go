@@ -297,20 +297,28 @@ func (r *rolling) commit(made *site.Result) error {
 }
 
 // rerender gives all bundles the roots that the site has now.
-func (r *rolling) rerender() error {
-	directories, err := r.ws.List(workspace.DevicesDir)
+func (r *rolling) rerender() (err error) {
+	r.result.Bundles, err = r.app.rerender(r.command.Context(), r.ws, r.site)
+	return err
+}
+
+// rerender writes the bundles again that are not as the site would have them now,
+// and says how many.
+func (a *app) rerender(ctx context.Context, ws *workspace.Workspace, s *site.Site) (written int, err error) {
+	directories, err := ws.List(workspace.DevicesDir)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	shelf := newShelf(r.ws)
+	shelf := newShelf(ws)
 	defer func() { _ = shelf.close() }() // nothing of it is open for writing
-	progress := r.app.ui.Progress("bundles", len(directories))
+	progress := a.ui.Progress("bundles", len(directories))
 	defer progress.End()
-	onboarder := provision.Onboarder{Site: siteOf(r.site), Shelf: shelf}
-	return onboarder.Rerender(r.command.Context(), directories, func(_ string, written bool) {
+	onboarder := bundler(ws, s, shelf)
+	err = onboarder.Rerender(ctx, directories, func(_ string, differs bool) {
 		progress.Done(true)
-		if written {
-			r.result.Bundles++
+		if differs {
+			written++
 		}
 	})
+	return written, err
 }

@@ -50,6 +50,7 @@ func (a *app) again(rest string) string {
 const rootLong = `tbcert gives a self-hosted ThingsBoard its MQTTS and its devices their access.
 
   tbcert init --host tb.example.com    the CA, the server certificate, ThingsBoard's settings
+  tbcert fetch mqtt.example.com        or the root of a server that has its certificate from elsewhere
   tbcert provision meter-1 meter-2     for each device: ca-root.pem and its token
   tbcert verify --token-file FILE      publish a test message over 8883, and explain what fails
   tbcert renew                         the server certificate, when it is due
@@ -86,7 +87,7 @@ func newRoot(a *app) *cobra.Command {
 	flags.BoolVarP(&a.global.verbose, "verbose", "v", false, "tell more, such as where each setting comes from")
 	flags.BoolVar(&a.global.yes, "yes", false, "answer yes to every question")
 	for _, command := range []func(*app) *cobra.Command{
-		newInit, newProvision, newVerify, newRenew, newRotate, newRevoke, newStatus, newInspect, newRunbook, newSandbox, newDemo, newMan, newVersion, newEnvironment,
+		newInit, newFetch, newProvision, newVerify, newRenew, newRotate, newRevoke, newStatus, newInspect, newExport, newRunbook, newSandbox, newDemo, newMan, newVersion, newEnvironment,
 	} {
 		root.AddCommand(command(a))
 	}

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -61,6 +62,7 @@ func TestScripts(t *testing.T) {
 			"mosquitto": startMosquitto,
 			"jsonis":    jsonIs,
 			"mode":      modeIs,
+			"holds":     holds,
 			"subscribe": func(ts *testscript.TestScript, neg bool, args []string) { subscriberOf(ts).subscribe(ts, neg, args) },
 			"received":  func(ts *testscript.TestScript, neg bool, args []string) { subscriberOf(ts).received(ts, neg, args) },
 		},
@@ -148,6 +150,17 @@ func modeIs(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[1] {
 		ts.Fatalf("mode of %s is %s, not %s", args[0], got, args[1])
+	}
+}
+
+// holds FILE OTHER: the first line of the file OTHER is somewhere in FILE.
+func holds(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: holds FILE OTHER")
+	}
+	line, _, _ := strings.Cut(ts.ReadFile(args[1]), "\n")
+	if line == "" || strings.Contains(ts.ReadFile(args[0]), line) == neg {
+		ts.Fatalf("%s: whether it holds the first line of %s is %v", args[0], args[1], neg)
 	}
 }
 

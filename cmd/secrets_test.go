@@ -101,7 +101,7 @@ func secretsBelow(tb testing.TB, dir string) []string {
 			found = append(found, string(match[1]))
 		}
 		switch filepath.Base(path) {
-		case "token", "password":
+		case "token", "password", "keystore.password":
 			found = append(found, strings.TrimSpace(string(data)))
 		case "thingsboard-import.csv":
 			found = append(found, importedTokens(tb, data)...)

@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"path"
+	"slices"
 
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
 	"github.com/tbcert/tbcert/provision"
@@ -13,10 +14,11 @@ import (
 type shelf struct {
 	ws      *workspace.Workspace
 	devices *workspace.Directory
+	also    []string // files that are read besides, because they may be about to be written
 }
 
 func newShelf(ws *workspace.Workspace) shelf {
-	return shelf{ws, ws.Directory(workspace.DevicesDir)}
+	return shelf{ws: ws, devices: ws.Directory(workspace.DevicesDir)}
 }
 
 func (s shelf) close() error { return s.devices.Close() }
@@ -24,7 +26,25 @@ func (s shelf) close() error { return s.devices.Close() }
 var _ provision.Shelf = shelf{}
 
 func (s shelf) ReadBundle(_ context.Context, directory string) ([]provision.File, error) {
-	read, err := s.devices.ReadFiles(directory, provision.BundleFiles())
+	files, err := s.read(directory, provision.BundleFiles())
+	if err != nil {
+		return nil, err
+	}
+	more := slices.Clone(s.also)
+	for _, name := range provision.AllFiles(files) {
+		if !slices.Contains(provision.BundleFiles(), name) && !slices.Contains(more, name) {
+			more = append(more, name)
+		}
+	}
+	if len(more) == 0 {
+		return files, nil
+	}
+	exported, err := s.read(directory, more)
+	return append(files, exported...), err
+}
+
+func (s shelf) read(directory string, names []string) ([]provision.File, error) {
+	read, err := s.devices.ReadFiles(directory, names)
 	if err != nil {
 		return nil, err
 	}

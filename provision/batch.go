@@ -32,6 +32,13 @@ type Batch struct {
 	// Repair reads credentials back from ThingsBoard although the bundles have
 	// them, and so writes again what is not as it should be.
 	Repair bool
+	// Formats are those that each bundle is to have beside what it has already;
+	// with OnlyFormats, without what it has already.
+	Formats     []string
+	OnlyFormats bool
+	// StorePassword is that of the keystores among them; zero: each bundle has its
+	// own, which stays.
+	StorePassword secret.Text
 	// DryRun decides what to do for each device and does nothing of it:
 	// neither inventory nor shelf nor registrar is changed, and the registrar
 	// is not called. Whether a device exists in ThingsBoard is not found out.
@@ -53,7 +60,7 @@ func (b *Batch) Run(ctx context.Context, source Source, report func(Result)) (Su
 	if err := b.check(); err != nil {
 		return summary, err
 	}
-	renderer, err := newRenderer(b.Site)
+	renderer, err := newRenderer(b.Site, b.Exporter)
 	if err != nil {
 		return summary, err
 	}
@@ -211,6 +218,9 @@ func (r *run) prepareItem(ctx context.Context, it *item) (err error) {
 	if err := r.plan(it); err != nil {
 		return err
 	}
+	if err := r.planFormats(it); err != nil {
+		return err
+	}
 	if it.order != nil {
 		if r.DryRun {
 			it.foresee()
@@ -218,6 +228,17 @@ func (r *run) prepareItem(ctx context.Context, it *item) (err error) {
 		return nil
 	}
 	return r.complete(it)
+}
+
+// planFormats decides which formats the bundle is to have. Whether they can carry
+// a credential is known before the device is registered with it.
+func (r *run) planFormats(it *item) error {
+	it.next.Formats = formatsOf(it.record, it.shelved, r.Formats, r.OnlyFormats)
+	if len(it.next.Formats) == 0 || it.order == nil || !it.order.Credential.Made() {
+		return nil
+	}
+	_, err := r.renderer.bundle(r.rendering(it, it.order.Credential))
+	return err
 }
 
 // foresee names what registering would probably come to.

@@ -52,6 +52,8 @@ type Site struct {
 	MQTTSPort int    // 0 is DefaultMQTTSPort
 	RootPEM   []byte // ca-root.pem, byte for byte
 	Roots     []Root // the certificates in RootPEM
+	// Templates are those of connect.sh and of the formats; nil: tbcert's own.
+	Templates *templates.Set
 }
 
 // A Root is one certificate that devices trust.
@@ -63,9 +65,10 @@ type Root struct {
 // renderer makes the files of bundles. What all devices of a site share is made
 // once.
 type renderer struct {
-	site  Site
-	mu    sync.Mutex // guards forms
-	forms map[Files]form
+	site     Site
+	exporter Exporter
+	mu       sync.Mutex // guards forms
+	forms    map[Files]form
 }
 
 // A form is what bundles with the same files have in common: connect.sh, and the
@@ -74,7 +77,7 @@ type form struct {
 	connect, before, after []byte
 }
 
-func newRenderer(site Site) (*renderer, error) {
+func newRenderer(site Site, exporter Exporter) (*renderer, error) {
 	if site.MQTTPort == 0 {
 		site.MQTTPort = DefaultMQTTPort
 	}
@@ -84,7 +87,28 @@ func newRenderer(site Site) (*renderer, error) {
 	if err := site.validate(); err != nil {
 		return nil, err
 	}
-	return &renderer{site: site, forms: make(map[Files]form)}, nil
+	r := &renderer{site: site, exporter: exporter, forms: make(map[Files]form)}
+	// A template of the user's that is wrong is told before anything is done.
+	for _, files := range []Files{
+		{Root: RootFile, Token: TokenFile},
+		{Root: RootFile, ClientID: ClientIDFile, Username: UsernameFile, Password: PasswordFile},
+		{Root: RootFile, Certificate: CertFile, Key: KeyFile},
+	} {
+		if _, err := r.connect(files); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// connect gives the connect.sh of bundles with these files.
+func (r *renderer) connect(files Files) ([]byte, error) {
+	return r.site.Templates.Render("device/"+ConnectFile, struct {
+		Host      string
+		MQTTSPort int
+		Topic     string
+		Files     Files
+	}{r.site.Host, r.site.MQTTSPort, tbdevice.TopicTelemetry, files})
 }
 
 // formOf gives the form of a device.json.
@@ -96,12 +120,7 @@ func (r *renderer) formOf(info Info) (form, error) {
 	}
 	var made form
 	var err error
-	made.connect, err = templates.Render("device/"+ConnectFile, struct {
-		Host      string
-		MQTTSPort int
-		Topic     string
-		Files     Files
-	}{r.site.Host, r.site.MQTTSPort, tbdevice.TopicTelemetry, info.Files})
+	made.connect, err = r.connect(info.Files)
 	if err != nil {
 		return form{}, err
 	}
@@ -122,7 +141,7 @@ func (r *renderer) formOf(info Info) (form, error) {
 
 // describe gives a device's device.json.
 func (f form) describe(info Info) ([]byte, error) {
-	if info.Certificate != nil { // which is the device's own
+	if info.Certificate != nil || len(info.Exports) > 0 { // which are the device's own
 		return info.encode()
 	}
 	name, err := encodeText(info.Device)
@@ -155,32 +174,48 @@ func (s Site) validate() error {
 }
 
 // bundle gives the files of one device.
-func (r *renderer) bundle(device, directory string, credential Credential) (Bundle, error) {
-	bundle := Bundle{Device: device, Directory: directory}
-	info := r.info(device)
-	info.Credential = credential.Kind
-	info.Files, bundle.Files = filesOf(credential)
-	if err := info.describe(credential); err != nil {
-		return Bundle{}, fmt.Errorf("device %s: %w", quote(device), err)
+func (r *renderer) bundle(o rendering) (Bundle, error) {
+	bundle := Bundle{Device: o.device, Directory: o.directory}
+	if err := r.fill(o, &bundle); err != nil {
+		return Bundle{}, fmt.Errorf("device %s: %w", quote(o.device), err)
 	}
-	form, err := r.formOf(info)
-	if err != nil {
-		return Bundle{}, fmt.Errorf("device %s: %w", quote(device), err)
-	}
-	described, err := form.describe(info)
-	if err != nil {
-		return Bundle{}, fmt.Errorf("device %s: %w", quote(device), err)
-	}
-	for _, name := range credentialFiles() {
-		if findFile(bundle.Files, name) == nil {
+	for _, name := range append(credentialFiles(), AllFiles(o.shelved)...) {
+		if findFile(bundle.Files, name) == nil && !slices.Contains(bundle.Remove, name) {
 			bundle.Remove = append(bundle.Remove, name)
 		}
 	}
+	return bundle, nil
+}
+
+// fill puts the files into the bundle.
+func (r *renderer) fill(o rendering, bundle *Bundle) error {
+	info := r.info(o.device)
+	info.Credential = o.credential.Kind
+	info.Files, bundle.Files = filesOf(o.credential)
+	if err := info.describe(o.credential); err != nil {
+		return err
+	}
+	form, err := r.formOf(info)
+	if err != nil {
+		return err
+	}
 	bundle.Files = append(bundle.Files,
 		File{Name: RootFile, Data: r.site.RootPEM},
-		File{Name: InfoFile, Data: described},
 		File{Name: ConnectFile, Data: form.connect, Executable: true})
-	return bundle, nil
+	if len(o.formats) > 0 {
+		if r.exporter == nil {
+			return errors.New("its bundle has formats, and there is nothing to write them")
+		}
+		if err := r.addFormats(o, &info, bundle); err != nil {
+			return err
+		}
+	}
+	described, err := form.describe(info)
+	if err != nil {
+		return err
+	}
+	bundle.Files = append(bundle.Files, File{Name: InfoFile, Data: described})
+	return r.addArchives(o, info, bundle)
 }
 
 // filesOf gives the files that hold a credential, and what a client needs of

@@ -22,7 +22,8 @@ type Info struct {
 	// Certificate is what a device with a certificate has.
 	Certificate *InfoCertificate `json:"certificate,omitempty"`
 	Files       Files            `json:"files"`
-	Roots       []Root           `json:"roots"` // the certificates in Files.Root, with their expiry
+	Exports     []Export         `json:"exports,omitempty"` // files of formats
+	Roots       []Root           `json:"roots"`             // the certificates in Files.Root, with their expiry
 }
 
 // Ports are the site's MQTT ports.

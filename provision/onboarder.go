@@ -14,6 +14,7 @@ type Onboarder struct {
 	Registrar Registrar
 	Inventory Inventory
 	Shelf     Shelf
+	Exporter  Exporter         // of the formats that bundles have; nil: none may have any
 	Kind      CredentialKind   // of new devices that name none; "" is CredentialToken
 	Issuer    *Issuer          // of certificates; nil: none can be made
 	Random    io.Reader        // for tokens; nil is crypto/rand

@@ -37,7 +37,8 @@ func (it *item) saves() bool { return !it.known || !sameRecord(it.record, it.nex
 
 // sameRecord compares all that is not told by the clock.
 func sameRecord(a, b Record) bool {
-	return facts(a) == facts(b) && a.Credential.Equal(b.Credential) && a.Next.Equal(b.Next) && a.Extra.equal(b.Extra)
+	return facts(a) == facts(b) && a.Credential.Equal(b.Credential) && a.Next.Equal(b.Next) && a.Extra.equal(b.Extra) &&
+		slices.Equal(a.Formats, b.Formats)
 }
 
 // facts are the comparable fields of a record.

@@ -126,6 +126,7 @@ type Record struct {
 	Credential Credential
 	// Next is the other one of a change that goes on (see State); else zero.
 	Next     Credential
+	Formats  []string  // that its bundle has beside the credential, by name (see Exporter)
 	Version  int64     // how often it was saved; 0 is never
 	Created  time.Time // to the millisecond, UTC
 	Updated  time.Time // to the millisecond, UTC
@@ -182,9 +183,9 @@ type Bundle struct {
 
 // A Shelf is where bundles stand: the workspace's devices directory.
 type Shelf interface {
-	// ReadBundle gives the files in a bundle's directory, with Secret and
-	// Executable as they are on the disk, in any order, the user's own files
-	// among them or not. Where there is no such directory the error is
+	// ReadBundle gives the files in a bundle's directory that AllFiles names,
+	// with Secret and Executable as they are on the disk, in any order, the
+	// user's own files among them or not. Where there is no such directory the error is
 	// fs.ErrNotExist. It may be called while WriteBundles runs, for other
 	// directories.
 	ReadBundle(ctx context.Context, directory string) ([]File, error)

@@ -5,15 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+
+	"github.com/tbcert/tbcert/certs/secret"
 )
 
 // Rerender writes the bundles again that are not as the Site would have them now,
 // after its roots, its host or its ports have changed. They keep the credentials
 // that they have: nothing is registered, and nothing is recorded. It reports each
 // bundle, and whether it was written; one without a credential is left alone. Only
-// Site and Shelf are needed. Once ctx ends no further bundle is begun. Run again, it goes on.
+// Site, Exporter and Shelf are needed. Once ctx ends no further bundle is begun. Run again, it goes on.
 func (o *Onboarder) Rerender(ctx context.Context, directories []string, report func(directory string, written bool)) error {
-	renderer, err := newRenderer(o.Site)
+	renderer, err := newRenderer(o.Site, o.Exporter)
 	if err != nil {
 		return err
 	}
@@ -25,7 +27,7 @@ func (o *Onboarder) Rerender(ctx context.Context, directories []string, report f
 		directories = directories[len(part):]
 		var bundles []Bundle
 		for _, directory := range part {
-			bundle, differs, err := renderer.again(ctx, o.Shelf, directory)
+			bundle, differs, err := o.again(ctx, renderer, directory)
 			if err != nil {
 				return err
 			}
@@ -45,8 +47,8 @@ func (o *Onboarder) Rerender(ctx context.Context, directories []string, report f
 }
 
 // again renders what a bundle should be, and reports whether it is not.
-func (r *renderer) again(ctx context.Context, shelf Shelf, directory string) (bundle Bundle, differs bool, err error) {
-	files, err := shelf.ReadBundle(ctx, directory)
+func (o *Onboarder) again(ctx context.Context, renderer *renderer, directory string) (bundle Bundle, differs bool, err error) {
+	files, err := o.Shelf.ReadBundle(ctx, directory)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Bundle{}, false, err
 	}
@@ -60,7 +62,8 @@ func (r *renderer) again(ctx context.Context, shelf Shelf, directory string) (bu
 			return Bundle{}, false, err
 		}
 	}
-	if bundle, err = r.bundle(name, directory, credential); err != nil {
+	formats := formatsOf(Record{}, files, nil, false)
+	if bundle, err = renderer.bundle(rendering{name, directory, credential, formats, files, secret.Text{}, o.Random}); err != nil {
 		return Bundle{}, false, err
 	}
 	return bundle, !sameFiles(bundle, files), nil

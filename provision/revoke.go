@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"time"
 
@@ -129,10 +130,14 @@ func (r *Revocation) revoke(ctx context.Context, group []*revoked) error {
 	var names []string
 	var bundles []Bundle
 	for _, it := range open(group) {
+		shelved, err := r.Shelf.ReadBundle(ctx, it.record.Directory)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("device %s: read its bundle: %w", quote(it.record.Name), err)
+		}
 		names = append(names, it.record.Name)
 		bundles = append(bundles, Bundle{
 			Device: it.record.Name, Directory: it.record.Directory,
-			Remove: BundleFiles(),
+			Remove: AllFiles(shelved),
 		})
 	}
 	if len(names) == 0 {

@@ -46,7 +46,7 @@ var ErrStopped = errors.New("stopped after a wave with failures")
 // looked at, and reports each. Its error is one that stops it; see Batch.Run.
 func (r *Rotation) Run(ctx context.Context, source Source, report func(Result)) (Summary, error) {
 	summary := Summary{Total: source.Total(), Left: source.Total()}
-	renderer, err := newRenderer(r.Site)
+	renderer, err := newRenderer(r.Site, r.Exporter)
 	if err != nil {
 		return summary, err
 	}

@@ -41,7 +41,7 @@ func (it *item) settledAction(created bool) Action {
 
 // complete decides what is to be written for an item that has its credential.
 func (r *run) complete(it *item) error {
-	bundle, err := r.renderer.bundle(it.device.Name, it.directory, it.credential)
+	bundle, err := r.renderer.bundle(r.rendering(it, it.credential))
 	if err != nil {
 		return err
 	}
@@ -61,6 +61,11 @@ func (r *run) complete(it *item) error {
 	it.shelved = nil // no longer needed: a batch stays small
 	it.describe()
 	return nil
+}
+
+// rendering is what the item's bundle is rendered from.
+func (r *run) rendering(it *item, credential Credential) rendering {
+	return rendering{it.device.Name, it.directory, credential, it.next.Formats, it.shelved, r.StorePassword, r.Random}
 }
 
 // describe puts the record's facts into the result.

@@ -188,7 +188,10 @@ func (w *wave) decide(ctx context.Context, t *turn) (err error) {
 			return err
 		}
 	}
-	t.next, err = w.Make(t.Device.Name, to)
+	if t.next, err = w.Make(t.Device.Name, to); err != nil || len(t.record.Formats) == 0 {
+		return err
+	}
+	_, err = w.bundle(t, t.next, nil) // a format that cannot carry it is told now
 	return err
 }
 

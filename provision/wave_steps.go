@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+
+	"github.com/tbcert/tbcert/certs/secret"
 )
 
 // resume asks what the devices have that an earlier run has begun with. One that
@@ -185,16 +187,16 @@ func (w *wave) write(ctx context.Context, turns []*turn, credential func(*turn) 
 	ctx = context.WithoutCancel(ctx)
 	var bundles []Bundle
 	for _, t := range turns {
-		bundle, err := w.bundle(t, credential(t))
-		if err != nil {
-			return err
-		}
 		shelved, err := w.Shelf.ReadBundle(ctx, t.record.Directory)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("device %s: read its bundle: %w", quote(t.Device.Name), err)
 		}
 		if owner := deviceOf(shelved); owner != "" && owner != t.Device.Name {
 			return &DirectoryError{Device: t.Device.Name, Directory: t.record.Directory, Owner: owner}
+		}
+		bundle, err := w.bundle(t, credential(t), shelved)
+		if err != nil {
+			return err
 		}
 		if len(bundle.Files) == 0 || !sameFiles(bundle, shelved) {
 			bundles = append(bundles, bundle)
@@ -211,11 +213,12 @@ func (w *wave) write(ctx context.Context, turns []*turn, credential func(*turn) 
 
 // bundle is what a device gets with a credential; with none, that of a revoked
 // device.
-func (w *wave) bundle(t *turn, credential Credential) (Bundle, error) {
+func (w *wave) bundle(t *turn, credential Credential, shelved []File) (Bundle, error) {
 	if credential.IsZero() {
-		return Bundle{Device: t.Device.Name, Directory: t.record.Directory, Remove: BundleFiles()}, nil
+		return Bundle{Device: t.Device.Name, Directory: t.record.Directory, Remove: AllFiles(shelved)}, nil
 	}
-	return w.renderer.bundle(t.Device.Name, t.record.Directory, credential)
+	formats := formatsOf(t.record, shelved, nil, false)
+	return w.renderer.bundle(rendering{t.Device.Name, t.record.Directory, credential, formats, shelved, secret.Text{}, w.Random})
 }
 
 // prove connects as each device. One that is refused gets back what it had.

@@ -3,7 +3,8 @@
 // to keep watch, and what operators do, step by step.
 //
 // A template stands beside this file as DIR/NAME.tmpl and is rendered as
-// DIR/NAME. The package knows no type of tbcert's: the data is the caller's.
+// DIR/NAME. A user may put another in its place; see [Set]. The package knows no
+// type of tbcert's: the data is the caller's.
 package templates
 
 import (
@@ -13,6 +14,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"sync"
 	"text/template"
 )
 
@@ -39,16 +41,69 @@ func Names(dir string) []string {
 	return names
 }
 
+// A Set is the templates, some of which a user may have replaced. Each is read
+// once. It may be used by several goroutines; a nil Set is tbcert's own
+// templates.
+type Set struct {
+	override func(file string) ([]byte, error)
+	parsed   sync.Map // *template.Template by name
+}
+
+// NewSet makes a Set of tbcert's templates and the user's own: override gives
+// the text that stands in the place of a file such as "device/connect.sh.tmpl",
+// or an error that is fs.ErrNotExist.
+func NewSet(override func(file string) ([]byte, error)) *Set { return &Set{override: override} }
+
+// An OverrideError says that a user's own template cannot be used.
+type OverrideError struct {
+	File string // as override was asked for it
+	Err  error
+}
+
+func (e *OverrideError) Error() string { return fmt.Sprintf("your own template %s: %v", e.File, e.Err) }
+
+func (e *OverrideError) Unwrap() error { return e.Err }
+
 // Render fills in the template name, for instance "device/connect.sh", with
 // data. A field or key that the template wants and data does not have is an
 // error, never an empty text.
 //
-// Templates can use functions that quote a text: sh, so that a POSIX shell reads
-// it as one word, and for systemd unitword (an argument), unitpath (an absolute
-// path) and unitline (the rest of a line); what systemd cannot take is an error.
-// xml makes it a text of an XML document, and winword one argument of a Windows
-// command line.
-func Render(name string, data any) ([]byte, error) {
+// Templates can use functions that write a value in a language so that it cannot
+// be taken for anything else. What the language cannot hold is an error.
+//
+//	sh                          a POSIX shell's word
+//	unitword unitpath unitline  systemd: an argument, an absolute path, the rest of a line
+//	c clines cbytes             C and C++: a string literal, the same with a literal a line, an array's elements
+//	py pybytes                  Python: a string literal, bytes literals
+//	json                        JSON and JavaScript: any value
+//	conf                        mosquitto.conf: the rest of a line
+//	xml                         XML: a text
+//	winword                     Windows: an argument of a command line
+func Render(name string, data any) ([]byte, error) { return (*Set)(nil).Render(name, data) }
+
+// Render is like the function [Render], with the user's own templates.
+func (s *Set) Render(name string, data any) ([]byte, error) {
+	parsed, err := s.template(name)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	if err := parsed.Execute(&out, data); err != nil {
+		if own, _ := s.own(name); own != nil {
+			return nil, &OverrideError{File: name + extension, Err: err}
+		}
+		return nil, fmt.Errorf("fill in the template %s: %w", name, err)
+	}
+	return out.Bytes(), nil
+}
+
+// template gives a template, parsed.
+func (s *Set) template(name string) (*template.Template, error) {
+	if s != nil {
+		if known, ok := s.parsed.Load(name); ok {
+			return known.(*template.Template), nil //nolint:forcetypeassert // nothing else is stored
+		}
+	}
 	text, err := files.ReadFile(name + extension)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s", ErrUnknown, name)
@@ -56,31 +111,37 @@ func Render(name string, data any) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the template %s: %w", name, err)
 	}
-	parsed, err := template.New(name).
-		Option("missingkey=error").
-		Funcs(template.FuncMap{
-			"sh": quoteShell, "unitline": unitLine, "unitword": unitWord, "unitpath": unitPath, "winword": windowsWord, "xml": xmlText,
-		}).
-		Parse(string(text))
+	own, err := s.own(name)
 	if err != nil {
+		return nil, err
+	}
+	if own != nil {
+		text = own
+	}
+	parsed, err := template.New(name).Option("missingkey=error").Funcs(functions()).Parse(string(text))
+	if err != nil {
+		if own != nil {
+			return nil, &OverrideError{File: name + extension, Err: err}
+		}
 		return nil, fmt.Errorf("parse the template %s: %w", name, err)
 	}
-	var out bytes.Buffer
-	if err := parsed.Execute(&out, data); err != nil {
-		return nil, fmt.Errorf("fill in the template %s: %w", name, err)
+	if s != nil {
+		s.parsed.Store(name, parsed)
 	}
-	return out.Bytes(), nil
+	return parsed, nil
 }
 
-// plain is what neither a shell nor systemd takes for anything else.
-const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:@%+,="
-
-// quoteShell makes one word of s for a POSIX shell (XCU 2.2.2): nothing is
-// special between single quotes but the single quote itself, which is closed,
-// escaped and opened again. A text with nothing to quote stays as it is.
-func quoteShell(s string) string {
-	if s != "" && strings.Trim(s, plain) == "" {
-		return s
+// own gives the user's own text of a template; nil is none.
+func (s *Set) own(name string) ([]byte, error) {
+	if s == nil || s.override == nil {
+		return nil, nil
 	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	text, err := s.override(name + extension)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, &OverrideError{File: name + extension, Err: err}
+	}
+	return append([]byte{}, text...), nil
 }

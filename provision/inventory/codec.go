@@ -111,7 +111,7 @@ func bare(c provision.Credential) bool {
 
 // encodeDevice encodes all of a device, secrets included.
 func encodeDevice(d provision.Device) ([]byte, error) {
-	extra, err := encodeExtra(d.Extra)
+	extra, err := encodeExtra(d.Extra, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +134,7 @@ func decodeDevice(data []byte) (d provision.Device, err error) {
 		case tagProfile:
 			d.Profile = string(value)
 		case tagExtra:
-			d.Extra, err = decodeExtra(string(value))
+			d.Extra, _, err = decodeExtra(string(value))
 		case tagCredential:
 			d.Credential, err = decodeCredential(value)
 		default:
@@ -148,8 +148,10 @@ func decodeDevice(data []byte) (d provision.Device, err error) {
 	return d, nil
 }
 
-// storedExtra is the JSON of a provision.Extra.
+// storedExtra is the JSON of a provision.Extra, and of what else is on record of
+// a device.
 type storedExtra struct {
+	Formats     []string              `json:"formats,omitempty"`
 	Customer    string                `json:"customer,omitempty"`
 	Description string                `json:"description,omitempty"`
 	Gateway     bool                  `json:"gateway,omitempty"`
@@ -157,26 +159,26 @@ type storedExtra struct {
 }
 
 // encodeExtra gives "" where there is nothing.
-func encodeExtra(e provision.Extra) (string, error) {
-	if e.Customer == "" && e.Description == "" && !e.Gateway && len(e.Attributes) == 0 {
+func encodeExtra(e provision.Extra, formats []string) (string, error) {
+	if e.Customer == "" && e.Description == "" && !e.Gateway && len(e.Attributes) == 0 && len(formats) == 0 {
 		return "", nil
 	}
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false) // values stay as they are
-	if err := encoder.Encode(storedExtra(e)); err != nil {
+	if err := encoder.Encode(storedExtra{formats, e.Customer, e.Description, e.Gateway, e.Attributes}); err != nil {
 		return "", err
 	}
 	return string(bytes.TrimSuffix(out.Bytes(), []byte("\n"))), nil
 }
 
-func decodeExtra(text string) (provision.Extra, error) {
+func decodeExtra(text string) (extra provision.Extra, formats []string, err error) {
 	if text == "" {
-		return provision.Extra{}, nil
+		return extra, nil, nil
 	}
 	var e storedExtra
 	if err := json.Unmarshal([]byte(text), &e); err != nil {
-		return provision.Extra{}, errCodec
+		return extra, nil, errCodec
 	}
-	return provision.Extra(e), nil
+	return provision.Extra{Customer: e.Customer, Description: e.Description, Gateway: e.Gateway, Attributes: e.Attributes}, e.Formats, nil
 }

@@ -46,7 +46,7 @@ func scanRecord(rows *sql.Rows) (stored, error) {
 	}
 	r.Next.Kind = provision.CredentialKind(nextKind.String)
 	r.Created, r.Updated, r.Replaced = timeOf(created), timeOf(updated), timeOf(replaced)
-	if r.Extra, err = decodeExtra(extra); err != nil {
+	if r.Extra, r.Formats, err = decodeExtra(extra); err != nil {
 		return stored{}, fmt.Errorf("device %q: %w", r.Name, err)
 	}
 	return r, nil
@@ -208,7 +208,7 @@ func (s *Store) Holdings(ctx context.Context) iter.Seq2[provision.Record, error]
 			var extra string
 			err := rows.Scan(&r.Name, &r.Label, &r.Profile, &extra, &r.Registrar, &r.State, &r.Credential.Kind, &r.current)
 			if err == nil {
-				r.Extra, err = decodeExtra(extra)
+				r.Extra, r.Formats, err = decodeExtra(extra)
 			}
 			page = append(page, r)
 			return err
@@ -233,7 +233,7 @@ func (s *Store) Shapes(ctx context.Context) iter.Seq2[provision.Record, error] {
 				return err
 			}
 			var err error
-			r.Extra, err = decodeExtra(extra)
+			r.Extra, r.Formats, err = decodeExtra(extra)
 			found = append(found, r)
 			return err
 		})

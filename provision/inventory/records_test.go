@@ -26,6 +26,7 @@ func TestSaveAndRead(t *testing.T) {
 			Customer: "ACME <&>", Description: "d", Gateway: true,
 			Attributes: []provision.Attribute{{Scope: provision.ScopeServer, Key: "k", Value: json.RawMessage(`{"a":"<b>&"}`)}},
 		}
+		one.Formats, three.Formats = []string{"esp32", "tar.gz"}, []string{"qr"}
 		two.Registrar, two.ThingsBoardID, two.State = provision.RegistrarThingsBoard, "784f394c-42b6-435a-983c-b7beff2784f9", provision.StatePending
 		two.Credential = provision.Credential{Kind: provision.CredentialToken} // it can be read back
 		two.Replaced = time.Time{}

@@ -170,7 +170,7 @@ func (s *Store) prepare(ctx context.Context, records []provision.Record) (change
 }
 
 func (s *Store) prepareOne(ctx context.Context, r *provision.Record, c *change) error {
-	extra, err := encodeExtra(r.Extra)
+	extra, err := encodeExtra(r.Extra, r.Formats)
 	if err != nil {
 		return err
 	}

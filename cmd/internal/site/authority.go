@@ -30,6 +30,12 @@ func (i *initializer) authorities() error {
 		i.add(workspace.File{Name: workspace.RootFile, Data: certs.EncodeCertificates(site.TrustRoots...)})
 		return nil
 	}
+	if i.old.Foreign() {
+		return &ConflictError{
+			Problem: fmt.Sprintf("devices trust the root in %s, and its CA is not here", i.ws.Path(workspace.RootFile)),
+			Fix:     "if it is this site's own, put ca/ back from your backup; if tbcert fetch found it, the server has its certificate from that CA, and a CA made here would lock the devices out (another workspace, -C DIR, can have one)",
+		}
+	}
 	return i.newCA()
 }
 

@@ -19,7 +19,11 @@ const infoFile = "device.json"
 
 // A bundleInfo is device.json, as far as status looks at it.
 type bundleInfo struct {
-	Files       map[string]string `json:"files"` // by what they are for
+	Files   map[string]string `json:"files"` // by what they are for
+	Exports []struct {
+		File   string `json:"file"`
+		Secret bool   `json:"secret"`
+	} `json:"exports"`
 	Certificate *struct {
 		NotBefore time.Time `json:"not_before"`
 		NotAfter  time.Time `json:"not_after"`
@@ -62,8 +66,11 @@ func (e *examination) bundle(dir string, roots []byte) {
 	}
 	for _, what := range []string{"token", "client_id", "username", "password", "certificate", "key"} {
 		if file := info.Files[what]; file != "" {
-			e.bundleFile(path.Join(dir, path.Base(file)), what, again)
+			e.bundleFile(path.Join(dir, path.Base(file)), isSecret(what), again)
 		}
+	}
+	for _, exported := range info.Exports {
+		e.bundleFile(path.Join(dir, path.Base(exported.File)), exported.Secret, again)
 	}
 	held, err := e.ws.Read(path.Join(dir, workspace.RootFile))
 	if err != nil || !bytes.Equal(held, roots) {
@@ -74,12 +81,12 @@ func (e *examination) bundle(dir string, roots []byte) {
 	}
 }
 
-func (e *examination) bundleFile(name, what, again string) {
+func (e *examination) bundleFile(name string, isSecret bool, again string) {
 	mode, err := e.ws.Mode(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		e.found(name, again, "the file is missing")
-	case err == nil && isSecret(what) && mode.Perm()&0o077 != 0:
+	case err == nil && isSecret && mode.Perm()&0o077 != 0:
 		e.found(name, "chmod 600 "+e.ws.Path(name), "it holds a secret and others can read it (mode %04o)", mode.Perm())
 	}
 }

@@ -69,6 +69,9 @@ type wantedFile struct {
 
 // layout lists the files that a complete site has.
 func (e *examination) layout() []wantedFile {
+	if e.site.Foreign() {
+		return []wantedFile{{workspace.SettingsFile, false}, {workspace.RootFile, false}}
+	}
 	files := []wantedFile{
 		{workspace.SettingsFile, false}, {workspace.RootFile, false}, {workspace.RootCert, false},
 		{workspace.ServerPEM, true}, {workspace.ServerCert, false}, {workspace.ServerKey, true},
@@ -120,6 +123,11 @@ func (e *examination) dates() {
 	const replace = "plan a new CA: every device has to get the new root before this one ends"
 	if len(e.site.RootCA) > 0 {
 		e.date(workspace.RootCert, replace, e.site.RootCA[0])
+	}
+	if e.site.Foreign() {
+		for _, root := range e.site.TrustRoots {
+			e.date(workspace.RootFile, "see with tbcert fetch HOST --add whether the server has a newer root, and bring it to every device", root)
+		}
 	}
 	e.date(workspace.ServerCACert, replace, e.site.ServerCA)
 	e.date(workspace.DeviceCACert, replace, e.site.DeviceCA)

@@ -71,10 +71,7 @@ type initializer struct {
 // damaged, expired or differs from what was asked for; a CA is never replaced:
 // a request that needs that is a *ConflictError.
 func Init(ws *workspace.Workspace, request Request) (*Result, error) {
-	old, err := Load(ws)
-	if errors.Is(err, ErrNoSite) {
-		old, err = &Site{}, nil
-	}
+	old, err := loadOrEmpty(ws)
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +87,15 @@ func Init(ws *workspace.Workspace, request Request) (*Result, error) {
 		}
 	}
 	return i.result, nil
+}
+
+// loadOrEmpty is the site that is there, or one with nothing.
+func loadOrEmpty(ws *workspace.Workspace) (*Site, error) {
+	s, err := Load(ws)
+	if errors.Is(err, ErrNoSite) {
+		return &Site{}, nil
+	}
+	return s, err
 }
 
 func now(maker certs.Maker) time.Time {

@@ -60,6 +60,16 @@ func (u *UI) Result(format string, args ...any) error {
 	return u.write(u.streams.Out, fmt.Sprintf(format, args...))
 }
 
+// ResultData writes a result to stdout as it is, byte for byte.
+func (u *UI) ResultData(data []byte) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if _, err := u.target(u.streams.Out).Write(data); err != nil {
+		return fmt.Errorf("write the output: %w", err)
+	}
+	return nil
+}
+
 // ResultJSON writes a result to stdout as one line of JSON. A failed write (a
 // closed pipe, a full disk) is an error: a result that nobody got is none.
 func (u *UI) ResultJSON(value any) error {

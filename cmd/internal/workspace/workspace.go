@@ -42,6 +42,7 @@ const (
 	HookOwed       = "server/hook-owed"
 	Delivered      = "ca/delivered"
 	DevicesDir     = "devices"
+	TemplatesDir   = "templates" // a user's own, in the place of tbcert's
 	InventoryFile  = "inventory.db"
 	ImportFile     = "thingsboard-import.csv"
 	FailedFile     = "provision-failed.ndjson"
