@@ -156,9 +156,9 @@ func (b *besieged) read(names ...string) []byte {
 func (b *besieged) check() {
 	t := b.plant.t
 	t.Helper()
-	heldPair(t, b.dir, rootsOf(t, b.dir), "server/mqttserver.pem", "server/mqttserver.pem")
+	heldPair(t, b.dir, rootsOf(t, b.dir), "server/mqttserver.pem")
 	for _, name := range b.bundles() {
-		heldPair(t, b.dir, rootsOf(t, filepath.Join(b.dir, "devices", name)), "server/mqttserver.pem", "server/mqttserver.pem")
+		heldPair(t, b.dir, rootsOf(t, filepath.Join(b.dir, "devices", name)), "server/mqttserver.pem")
 		if token := b.read("devices", name, "token"); !bytes.Equal(token, b.tokens[name]) {
 			t.Fatalf("the token of %s has changed", name)
 		}
