@@ -239,7 +239,7 @@ func (r *renewal) runHook(ctx context.Context) {
 		return
 	}
 	err := hook.Command{
-		Arguments: r.options.arguments, Timeout: r.options.hookTimeout, Environ: r.app.process.Environ, Output: r.app.process.Err,
+		Arguments: r.options.arguments, Timeout: r.options.hookTimeout, Environ: r.app.process.Environ, Asks: r.app.ui.CanAsk(), Output: r.app.process.Err,
 	}.Run(ctx)
 	if err == nil {
 		_, err = r.ws.Commit(workspace.File{Name: workspace.HookOwed, Remove: true})
