@@ -24,6 +24,7 @@ type renewOptions struct {
 	before         string
 	check          bool
 	force          bool
+	dryRun         bool
 	hook           string
 	hookTimeout    time.Duration
 	wait           time.Duration
@@ -40,6 +41,7 @@ func (o *renewOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.before, "before", "", "renew when less than this is left: 30d, 36h, or a share of its life such as 25%\n(default: 30 days, or a third of its life when that is less)")
 	flags.BoolVar(&o.check, "check", false, "only tell whether it is due: exit code 5 when it is, for cron")
 	flags.BoolVar(&o.force, "force", false, "renew although it is not due")
+	flags.BoolVar(&o.dryRun, "dry-run", false, "make a new certificate if it is due and prove it, and then forget it: nothing is changed, no hook runs")
 	flags.StringVar(&o.hook, "hook", "", "program to run once the new certificate is in place, with its arguments, such as\n\"systemctl reload mosquitto\"; no shell, no secret in its environment")
 	flags.DurationVar(&o.hookTimeout, "hook-timeout", hook.DefaultTimeout, "how long the hook may take")
 	flags.DurationVar(&o.wait, "wait", 0, "how long to wait until the server serves the new certificate (default 2m after a hook, else it is looked at once)")
@@ -192,6 +194,9 @@ func (r *renewal) run(ctx context.Context) error {
 		}
 		owed = owed || len(r.options.arguments) > 0
 	}
+	if r.options.dryRun {
+		return r.tell()
+	}
 	if owed {
 		r.runHook(ctx)
 	}
@@ -214,6 +219,9 @@ func (r *renewal) renew(ctx context.Context) error {
 	}
 	if err != nil {
 		return invalid(err)
+	}
+	if r.result.DryRun = r.options.dryRun; r.result.DryRun {
+		return nil
 	}
 	if len(r.options.arguments) > 0 {
 		made.Files = append(made.Files, owedHook())
