@@ -24,6 +24,7 @@ type renewOptions struct {
 	before         string
 	check          bool
 	force          bool
+	dryRun         bool
 	hook           string
 	hookTimeout    time.Duration
 	wait           time.Duration
@@ -40,6 +41,7 @@ func (o *renewOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.before, "before", "", "renew when less than this is left: 30d, 36h, or a share of its life such as 25%\n(default: 30 days, or a third of its life when that is less)")
 	flags.BoolVar(&o.check, "check", false, "only tell whether it is due: exit code 5 when it is, for cron")
 	flags.BoolVar(&o.force, "force", false, "renew although it is not due")
+	flags.BoolVar(&o.dryRun, "dry-run", false, "make a new certificate if it is due and prove it, and then forget it: nothing is changed, no hook runs")
 	flags.StringVar(&o.hook, "hook", "", "program to run once the new certificate is in place, with its arguments, such as\n\"systemctl reload mosquitto\"; no shell, no secret in its environment")
 	flags.DurationVar(&o.hookTimeout, "hook-timeout", hook.DefaultTimeout, "how long the hook may take")
 	flags.DurationVar(&o.wait, "wait", 0, "how long to wait until the server serves the new certificate (default 2m after a hook, else it is looked at once)")
@@ -212,7 +214,10 @@ func (r *renewal) run(ctx context.Context) error {
 		if err := r.renew(ctx); err != nil {
 			return err
 		}
-		owed = len(r.options.arguments) > 0
+		owed = owed || len(r.options.arguments) > 0
+	}
+	if r.options.dryRun {
+		return r.tell()
 	}
 	if owed {
 		r.runHook(ctx)
@@ -227,12 +232,16 @@ func (r *renewal) run(ctx context.Context) error {
 func (r *renewal) renew(ctx context.Context) error {
 	var made *site.Result
 	var err error
-	if r.site.Settings.ACME != "" {
-		made, err = r.order(ctx)
-	} else {
+	r.result.DryRun = r.options.dryRun
+	switch {
+	case r.site.Settings.ACME == "":
 		made, err = r.issue(ctx)
+	case r.options.dryRun: // a CA is not asked for a certificate that is then forgotten
+		return nil
+	default:
+		made, err = r.order(ctx)
 	}
-	if err != nil {
+	if err != nil || r.options.dryRun {
 		return err
 	}
 	r.result.Renewed, r.result.Previous = true, r.app.serverIn(r.site)
@@ -245,7 +254,7 @@ func (r *renewal) owed() []workspace.File {
 	if len(r.options.arguments) == 0 {
 		return nil
 	}
-	return []workspace.File{{Name: workspace.HookOwed, Data: []byte("tbcert renew has a hook to run\n")}}
+	return []workspace.File{owedHook()}
 }
 
 // order gets the certificate from the ACME CA.
@@ -272,8 +281,16 @@ func (r *renewal) issue(ctx context.Context) (*site.Result, error) {
 	if err != nil {
 		return nil, invalid(err)
 	}
+	if r.options.dryRun {
+		return made, nil
+	}
 	r.result.Changed, err = r.ws.Commit(append(made.Files, r.owed()...)...)
 	return made, err
+}
+
+// owedHook is the note that a hook has to be run.
+func owedHook() workspace.File {
+	return workspace.File{Name: workspace.HookOwed, Data: []byte("tbcert renew has a hook to run\n")}
 }
 
 // runHook runs the hook, which is owed no more when it succeeds.
@@ -284,7 +301,7 @@ func (r *renewal) runHook(ctx context.Context) {
 		return
 	}
 	err := hook.Command{
-		Arguments: r.options.arguments, Timeout: r.options.hookTimeout, Environ: r.app.process.Environ, Output: r.app.process.Err,
+		Arguments: r.options.arguments, Timeout: r.options.hookTimeout, Environ: r.app.process.Environ, Asks: r.app.ui.CanAsk(), Output: r.app.process.Err,
 	}.Run(ctx)
 	if err == nil {
 		_, err = r.ws.Commit(workspace.File{Name: workspace.HookOwed, Remove: true})

@@ -129,7 +129,7 @@ func (e *examination) file(file wantedFile) {
 // dates looks for certificates near or past their end.
 func (e *examination) dates() {
 	const issue = "run tbcert renew; then give the new certificate to ThingsBoard"
-	const replace = "plan a new CA: every device has to get the new root before this one ends"
+	const replace = "plan a new CA: every device has to get the new root before this one ends (tbcert runbook rollover)"
 	if len(e.site.RootCA) > 0 {
 		e.date(workspace.RootCert, replace, e.site.RootCA[0])
 	}
