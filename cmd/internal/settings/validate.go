@@ -44,6 +44,7 @@ func (s Site) Validate() []SettingError {
 	check("$.mqtt-port", "mqtt-port", inRange(s.MQTTPort, maxPort))
 	check("$.mqtts-port", "mqtts-port", inRange(s.MQTTSPort, maxPort))
 	check("$.registrar", "registrar", oneOf(s.Registrar, Registrars()))
+	check("$.acme-challenge", "acme-challenge", oneOf(s.Challenge, []string{"http-01", "tls-alpn-01", "dns-01"}))
 	check("$.url", "url", CheckURL(s.URL))
 	check("$.inventory", "inventory", CheckInventory(s.Inventory, true))
 	check("$.device-days", "device-days", inRange(s.DeviceDays, maxDays))
