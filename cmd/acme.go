@@ -126,7 +126,10 @@ func acmeRoots(s settings.Site) ([]*x509.Certificate, error) {
 
 // acmeClient is a client of the CA that the settings name.
 func (a *app) acmeClient(o *acmeOptions, s settings.Site, account crypto.Signer) (*acme.Client, error) {
-	config := acme.Config{Email: s.Email, Account: account, Challenge: s.Challenge, HTTPAddr: s.ACMEHTTP, TLSAddr: s.ACMETLS}
+	config := acme.Config{
+		Email: s.Email, Account: account, Challenge: s.Challenge, HTTPAddr: s.ACMEHTTP, TLSAddr: s.ACMETLS,
+		Warn: func(err error) { a.ui.Warn("%v", err) },
+	}
 	var err error
 	if config.Directory, err = acme.Directory(s.ACME); err != nil {
 		return nil, fmt.Errorf("--acme: %w", err)

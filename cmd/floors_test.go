@@ -21,7 +21,7 @@ func floors() map[string][]string {
 		"certs/secret":                     {},
 		"certs":                            {"certs/secret"},
 		"certs/acme":                       {"certs/secret"},
-		"certs/acme/pebbletest":            {"certs"}, // for tests: it starts Pebble
+		"certs/acme/acmetest":              {"certs"}, // for tests: it starts Pebble, step-ca and Knot
 		"certs/remote":                     {},
 		"templates":                        {},
 		"thingsboard/device":               {"certs/secret"},

@@ -18,7 +18,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/tbcert/tbcert/certs/acme/pebbletest"
+	"github.com/tbcert/tbcert/certs/acme/acmetest"
 	"github.com/tbcert/tbcert/cmd"
 )
 
@@ -78,7 +78,7 @@ func startPebble(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 || !ok {
 		ts.Fatalf("usage: pebble")
 	}
-	server := pebbletest.Start(t, pebbletest.Options{})
+	server := acmetest.StartPebble(t, acmetest.PebbleOptions{})
 	data, err := os.ReadFile(server.CAFile)
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs("acme-ca.pem"), data, 0o600))
