@@ -31,6 +31,7 @@ type order struct {
 type proof struct {
 	authorization lib.Authorization
 	challenge     lib.Challenge
+	presented     bool
 }
 
 // obtain orders a certificate, proves the names, and fetches it.
@@ -111,6 +112,7 @@ func (o *order) present(ctx context.Context, authorization lib.Authorization) er
 	if err := o.solver.Present(ctx, p.challenge); err != nil {
 		return &ChallengeError{Host: host, Err: err}
 	}
+	p.presented = true
 	return nil
 }
 
@@ -183,7 +185,7 @@ func (o *order) tidy(ctx context.Context, failed error) {
 	ctx, cancel := o.patiently(context.WithoutCancel(ctx))
 	defer cancel()
 	for _, p := range o.proofs {
-		if err := o.solver.CleanUp(ctx, p.challenge); err != nil {
+		if err := o.solver.CleanUp(ctx, p.challenge); err != nil && p.presented {
 			o.warn(fmt.Errorf("the answer to the challenge for %s is still there: %w", p.authorization.IdentifierValue(), err))
 		}
 		if failed != nil && p.authorization.Status == lib.StatusPending {
