@@ -232,17 +232,19 @@ func (r *renewal) run(ctx context.Context) error {
 func (r *renewal) renew(ctx context.Context) error {
 	var made *site.Result
 	var err error
-	r.result.DryRun = r.options.dryRun
 	switch {
 	case r.site.Settings.ACME == "":
 		made, err = r.issue(ctx)
-	case r.options.dryRun: // a CA is not asked for a certificate that is then forgotten
-		return nil
+	case r.options.dryRun:
+		return invalid(errors.New("--dry-run is for the site's own CA: one that speaks ACME issues no certificate to be thrown away"))
 	default:
 		made, err = r.order(ctx)
 	}
-	if err != nil || r.options.dryRun {
+	if err != nil {
 		return err
+	}
+	if r.result.DryRun = r.options.dryRun; r.result.DryRun {
+		return nil
 	}
 	r.result.Renewed, r.result.Previous = true, r.app.serverIn(r.site)
 	r.site = made.Site
