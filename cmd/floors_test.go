@@ -21,8 +21,8 @@ func floors() map[string][]string {
 		"certs/secret":                     {},
 		"certs":                            {"certs/secret"},
 		"certs/acme":                       {"certs/secret"},
-		"certs/acme/pebbletest":            {"certs"}, // for tests: it starts Pebble
 		"certs/hsm":                        {"certs", "certs/secret"},
+		"certs/acme/acmetest":              {"certs"}, // for tests: it starts Pebble, step-ca and Knot
 		"certs/remote":                     {},
 		"templates":                        {},
 		"thingsboard/device":               {"certs/secret"},

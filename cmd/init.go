@@ -112,7 +112,7 @@ func usesACME(ws *workspace.Workspace, asked settings.Site) (bool, error) {
 func (o *initOptions) request(command *cobra.Command, a *app) (site.Request, error) {
 	ctx, flags := command.Context(), command.Flags()
 	asked := o.given(flags)
-	if err := checkGiven(flags, asked); err != nil {
+	if err := errors.Join(checkGiven(flags, asked), absolute(&asked)); err != nil {
 		return site.Request{}, err
 	}
 	passphrase := &passphrases{app: a, file: o.passphraseFile}
