@@ -43,6 +43,7 @@ func (k Key) Env() string {
 func Keys() []Key {
 	return []Key{
 		{Name: "api-key", Usage: "ThingsBoard API key (4.3 and later)", Sensitive: true},
+		{Name: "deploy", Usage: "what init writes settings for, besides ThingsBoard on Debian: " + strings.Join(Deployments(), ", "), InFile: true},
 		{Name: "device-days", Usage: "life of a device's certificate in days", InFile: true},
 		{Name: "dir", Usage: "the workspace"},
 		{Name: "hook", Usage: "program that renew runs after a renewal", InFile: true},

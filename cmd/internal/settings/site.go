@@ -39,6 +39,7 @@ type Site struct {
 	DeviceDays   int      `yaml:"device-days"`
 	ProvisionKey string   `yaml:"provision-key"`
 	Hook         string   `yaml:"hook"`
+	Deploy       []string `yaml:"deploy"`
 }
 
 // What a site gets when nothing else is said. The ports are IANA's for MQTT and
@@ -195,6 +196,9 @@ func (s Site) Values() map[string][]string {
 	set("device-days", strconv.Itoa(s.DeviceDays), s.DeviceDays != 0)
 	set("provision-key", s.ProvisionKey, s.ProvisionKey != "")
 	set("hook", s.Hook, s.Hook != "")
+	if len(s.Deploy) > 0 {
+		values["deploy"] = slices.Clone(s.Deploy)
+	}
 	return values
 }
 
@@ -238,6 +242,7 @@ func (s Site) ordered() yaml.MapSlice {
 	add("device-days", s.DeviceDays, s.DeviceDays != 0)
 	add("provision-key", s.ProvisionKey, s.ProvisionKey != "")
 	add("hook", s.Hook, s.Hook != "")
+	add("deploy", s.Deploy, len(s.Deploy) > 0)
 	return values
 }
 

@@ -77,6 +77,9 @@ func (e *examination) layout() []wantedFile {
 		{workspace.ServerPEM, true}, {workspace.ServerCert, false}, {workspace.ServerKey, true},
 		{workspace.ServerPKCS12, true}, {workspace.ServerConf, true},
 	}
+	for _, file := range deploymentFiles(e.site.Settings.Deploy) {
+		files = append(files, wantedFile{file.name, file.secret})
+	}
 	if e.site.Settings.SingleTier {
 		return append(files, wantedFile{workspace.RootKey, true})
 	}

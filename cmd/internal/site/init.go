@@ -50,6 +50,7 @@ type Result struct {
 	NewCA         bool // a CA was made or brought
 	NewServer     bool // the server certificate was issued
 	KeysEncrypted bool // with NewCA: its keys have a passphrase
+	Deployed      []Deployed
 }
 
 // initializer carries one Init through its steps.
@@ -81,7 +82,7 @@ func Init(ws *workspace.Workspace, request Request) (*Result, error) {
 		wanted.Hosts = request.DefaultHosts()
 	}
 	i.result = &Result{Site: &Site{Settings: wanted}}
-	for _, step := range []func() error{i.settings, i.authorities, i.server, i.forThingsBoard} {
+	for _, step := range []func() error{i.settings, i.authorities, i.server, i.forThingsBoard, i.deployments} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -105,12 +106,18 @@ func now(maker certs.Maker) time.Time {
 	return time.Now()
 }
 
-// merge lays what is asked for over what there is; hosts are added.
+// merge lays what is asked for over what there is; hosts and deployments are
+// added.
 func merge(old, asked settings.Site) settings.Site {
 	merged := old
 	for _, host := range asked.Hosts {
 		if !slices.Contains(merged.Hosts, host) {
 			merged.Hosts = append(slices.Clip(merged.Hosts), host)
+		}
+	}
+	for _, kind := range asked.Deploy {
+		if !slices.Contains(merged.Deploy, kind) {
+			merged.Deploy = append(slices.Clip(merged.Deploy), kind)
 		}
 	}
 	merged.KeyType = cmp.Or(asked.KeyType, old.KeyType)

@@ -81,7 +81,7 @@ func Renew(ws *workspace.Workspace, request Request) (*Result, error) {
 	wanted := *old
 	wanted.Settings = old.Settings.WithDefaults()
 	i.result = &Result{Site: &wanted}
-	for _, step := range []func() error{i.server, i.proved, i.previous, i.forThingsBoard} {
+	for _, step := range []func() error{i.server, i.proved, i.previous, i.forThingsBoard, i.deployments} {
 		if err := step(); err != nil {
 			return nil, err
 		}

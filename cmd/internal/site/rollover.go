@@ -139,9 +139,9 @@ func StartRollover(ws *workspace.Workspace, request Request) (*Result, error) {
 		i.result.Files[n].Name = in(nextDir, file.Name)
 	}
 	site := *i.old
-	site.TrustRoots = both
+	site.Settings, site.TrustRoots = i.old.Settings.WithDefaults(), both
 	i.result.Site = &site
-	return i.result, nil
+	return i.result, i.deployments()
 }
 
 // passphraseOfOldKeys has the passphrase checked before new keys get it.
@@ -189,7 +189,7 @@ func MoveRollover(ws *workspace.Workspace, request Request) (*Result, error) {
 	site.RootCA, site.ServerCA, site.DeviceCA = next.rootCA, next.serverCA, next.deviceCA
 	site.TrustRoots = append([]*x509.Certificate{next.root()}, slices.DeleteFunc(slices.Clone(i.old.TrustRoots), next.root().Equal)...)
 	i.keyDir = nextDir
-	for _, step := range []func() error{i.server, i.proved, i.previous, i.forThingsBoard, i.swapCA} {
+	for _, step := range []func() error{i.server, i.proved, i.previous, i.forThingsBoard, i.deployments, i.swapCA} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -241,7 +241,7 @@ func FinishRollover(ws *workspace.Workspace) (*Result, error) {
 	site.TrustRoots = slices.DeleteFunc(slices.Clone(site.TrustRoots), previous.root().Equal)
 	i.add(workspace.File{Name: workspace.RootFile, Data: certs.EncodeCertificates(site.TrustRoots...)})
 	i.add(workspace.File{Name: workspace.Delivered, Remove: true})
-	return i.result, nil
+	return i.result, i.deployments()
 }
 
 // A Rollover is how far the devices have come with a change of the root.

@@ -9,7 +9,6 @@ import (
 	"github.com/tbcert/tbcert/certs"
 	"github.com/tbcert/tbcert/certs/secret"
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
-	"github.com/tbcert/tbcert/templates"
 )
 
 // keyStorePassword finds the keystore's password in server/thingsboard.conf.
@@ -39,7 +38,7 @@ func (i *initializer) forThingsBoard() error {
 		}
 		i.add(workspace.File{Name: workspace.ServerPKCS12, Data: store, Secret: true})
 	}
-	conf, err := templates.Render("server/thingsboard.conf", confData{
+	conf, err := i.renderConf(confData{
 		Host: site.Host(), MQTTSPort: site.Settings.MQTTSPort, KeyStorePassword: password.Reveal(),
 	})
 	if err != nil {
