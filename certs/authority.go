@@ -18,6 +18,9 @@ type Maker struct {
 	Now       func() time.Time                     // nil: time.Now
 }
 
+// NewKeyOf makes a key of a kind.
+func (m Maker) NewKeyOf(kind KeyType) (crypto.Signer, error) { return m.key(kind) }
+
 func (m Maker) key(kind KeyType) (crypto.Signer, error) {
 	generate := m.NewKey
 	if generate == nil {

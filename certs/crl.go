@@ -105,29 +105,49 @@ func revokedEntries(revoked []RevokedCertificate) ([]x509.RevocationListEntry, e
 	}), nil
 }
 
-// EncodeCRL gives a CRL in PEM.
-func EncodeCRL(crl *x509.RevocationList) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: labelCRL, Bytes: crl.Raw})
+// EncodeCRLs gives CRLs in PEM, in this order. Brokers that check certificates want
+// those of all CAs in one file.
+func EncodeCRLs(crls ...*x509.RevocationList) []byte {
+	var data []byte
+	for _, crl := range crls {
+		data = append(data, pem.EncodeToMemory(&pem.Block{Type: labelCRL, Bytes: crl.Raw})...)
+	}
+	return data
 }
 
-// ParseCRL reads the first CRL of a PEM file, or one in DER. Only its form is
-// looked at: not whose it is, nor its signature, nor its dates.
-func ParseCRL(data []byte) (*x509.RevocationList, error) {
+// ParseCRLs reads all CRLs of a PEM file, or one in DER. Only their form is
+// looked at: not whose they are, nor their signatures, nor their dates.
+func ParseCRLs(data []byte) ([]*x509.RevocationList, error) {
 	blocks, err := readBlocks(data)
 	if err != nil {
 		return nil, err
 	}
-	der := data
+	encoded := [][]byte{data}
 	if len(blocks) > 0 {
-		at := slices.IndexFunc(blocks, func(block pemBlock) bool { return block.Type == labelCRL })
-		if at < 0 {
+		encoded = nil
+		for _, block := range blocks {
+			if block.Type == labelCRL {
+				encoded = append(encoded, block.Bytes)
+			}
+		}
+		if len(encoded) == 0 {
 			return nil, fmt.Errorf("there is no revocation list in it: %s", contents(blocks))
 		}
-		der = blocks[at].Bytes
 	}
-	crl, err := x509.ParseRevocationList(der)
+	crls := make([]*x509.RevocationList, len(encoded))
+	for n, der := range encoded {
+		if crls[n], err = x509.ParseRevocationList(der); err != nil {
+			return nil, errors.New("this is not a certificate revocation list (CRL), or it is damaged")
+		}
+	}
+	return crls, nil
+}
+
+// ParseCRL is the first of ParseCRLs.
+func ParseCRL(data []byte) (*x509.RevocationList, error) {
+	crls, err := ParseCRLs(data)
 	if err != nil {
-		return nil, errors.New("this is not a certificate revocation list (CRL), or it is damaged")
+		return nil, err
 	}
-	return crl, nil
+	return crls[0], nil
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,7 +34,7 @@ func newCRL(tb testing.TB, ca *certs.Authority, number int64, revoked ...certs.R
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return certs.EncodeCRL(crl)
+	return certs.EncodeCRLs(crl)
 }
 
 func revoked(serial int64, reason int) certs.RevokedCertificate {
@@ -267,6 +268,18 @@ func TestInspectCredentialsID(t *testing.T) {
 	}
 }
 
+func TestParseCRLs(t *testing.T) {
+	t.Parallel()
+	first, second := newCRL(t, newDeviceCA(t, certs.P256), 1, revoked(5, 1)), newCRL(t, newDeviceCA(t, certs.P256), 2)
+	crls, err := certs.ParseCRLs(slices.Concat(first, second))
+	if err != nil || len(crls) != 2 || !bytes.Equal(certs.EncodeCRLs(crls...), slices.Concat(first, second)) {
+		t.Fatalf("%d lists, %v", len(crls), err)
+	}
+	if crls, err := certs.ParseCRLs(slices.Concat(first, second[:len(second)-40])); crls != nil || err == nil {
+		t.Errorf("the second is cut off: %d lists, %v", len(crls), err)
+	}
+}
+
 func FuzzParseCRL(f *testing.F) {
 	ca := newDeviceCA(f, certs.P256)
 	data := newCRL(f, ca, 1, revoked(5, 1), revoked(6, 0))
@@ -282,10 +295,10 @@ func FuzzParseCRL(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if again, err := certs.ParseCRL(certs.EncodeCRL(crl)); err != nil || !bytes.Equal(again.Raw, crl.Raw) {
+		if again, err := certs.ParseCRL(certs.EncodeCRLs(crl)); err != nil || !bytes.Equal(again.Raw, crl.Raw) {
 			t.Fatalf("another list comes back: %v", err)
 		}
-		if objects, err := certs.Inspect(certs.EncodeCRL(crl)); err != nil || objects[0].CRL.Entries != len(crl.RevokedCertificateEntries) {
+		if objects, err := certs.Inspect(certs.EncodeCRLs(crl)); err != nil || objects[0].CRL.Entries != len(crl.RevokedCertificateEntries) {
 			t.Fatalf("%+v, %v", objects, err)
 		}
 	})

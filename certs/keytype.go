@@ -4,7 +4,8 @@
 // It works in memory: no disk, no network, no environment, no clock of its own.
 // Time, keys and serial numbers come from a [Maker]. The profiles follow RFC
 // 5280, and the choices that RFC leaves open are made for small devices: no
-// critical extension that mbedTLS or BearSSL does not know, names in the
+// critical extension that mbedTLS or BearSSL does not know (unless it is asked
+// for: name constraints), names in the
 // subjectAltName, one purpose a leaf.
 package certs
 

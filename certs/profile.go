@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 	"unicode/utf8"
 )
@@ -23,6 +24,10 @@ const (
 	// maxCommonName is the longest CN in characters (RFC 5280, appendix A,
 	// ub-common-name).
 	maxCommonName = 64
+	// noDomain is a domain that nobody has (RFC 6761, 6.4). A CA that is limited
+	// to addresses may vouch for names in it: Java fails on constraints that
+	// exclude all names.
+	noDomain = "invalid"
 )
 
 // Purpose is what an issuing CA issues for.
@@ -39,7 +44,8 @@ type RootProfile struct {
 	CommonName, Organization string
 	KeyType                  KeyType
 	Years                    int
-	PathLen                  int // CAs below it on a path: 1 with issuing CAs, 0 when it signs leaves
+	PathLen                  int      // CAs below it on a path: 1 with issuing CAs, 0 when it signs leaves
+	PermittedHosts           []string // see IssuingProfile
 }
 
 // IssuingProfile describes a CA under another, which signs leaves only.
@@ -48,6 +54,10 @@ type IssuingProfile struct {
 	KeyType                  KeyType
 	Purpose                  Purpose
 	Years                    int // 0: 10; never longer than its issuer
+	// PermittedHosts are the only names (with what is below them) and addresses
+	// that it can vouch for: critical name constraints (RFC 5280, 4.2.1.10),
+	// which not every device knows. None: no constraints.
+	PermittedHosts []string
 }
 
 // ServerProfile describes a server's certificate.
@@ -70,6 +80,9 @@ func (m Maker) NewRoot(p RootProfile) (*Authority, error) {
 	now := m.now()
 	template := caTemplate(p.CommonName, p.Organization, p.PathLen)
 	template.NotBefore, template.NotAfter = now.Add(-backdate), now.AddDate(p.Years, 0, 0)
+	if err := constrain(template, p.PermittedHosts); err != nil {
+		return nil, err
+	}
 	cert, err := m.sign(template, template, key.Public(), key)
 	if err != nil {
 		return nil, err
@@ -95,6 +108,9 @@ func (a *Authority) NewIssuing(p IssuingProfile) (*Authority, error) {
 	now := a.Maker.now()
 	template := caTemplate(p.CommonName, p.Organization, 0)
 	template.NotBefore, template.NotAfter = a.period(now, now.AddDate(years, 0, 0))
+	if err := constrain(template, p.PermittedHosts); err != nil {
+		return nil, err
+	}
 	switch p.Purpose {
 	case PurposeServer:
 		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
@@ -125,7 +141,11 @@ func (a *Authority) IssueServer(p ServerProfile) (*Issued, error) {
 	if err := setHosts(template, p.Hosts); err != nil {
 		return nil, err
 	}
-	template.Subject = subject(commonName(p.Hosts[0]), p.Organization)
+	name := commonName(p.Hosts[0])
+	if slices.Contains(a.Certificate.PermittedDNSDomains, noDomain) {
+		name = "server." + noDomain // GnuTLS and OpenSSL hold a CN against the constraints on names
+	}
+	template.Subject = subject(name, p.Organization)
 	key, err := a.Maker.key(p.KeyType)
 	if err != nil {
 		return nil, err
@@ -198,6 +218,60 @@ func caTemplate(commonName, organization string, pathLen int) *x509.Certificate 
 		MaxPathLen:            pathLen,
 		MaxPathLenZero:        pathLen == 0,
 	}
+}
+
+// constrain limits a CA to some hosts. A kind of name that no host has is
+// excluded as a whole: constraints bind only the kinds that they mention.
+func constrain(template *x509.Certificate, hosts []string) error {
+	if len(hosts) == 0 {
+		return nil
+	}
+	var names x509.Certificate
+	if err := setHosts(&names, hosts); err != nil {
+		return err
+	}
+	template.PermittedDNSDomainsCritical = true
+	template.PermittedDNSDomains = names.DNSNames
+	for _, ip := range names.IPAddresses {
+		template.PermittedIPRanges = append(template.PermittedIPRanges, singleAddress(ip))
+	}
+	if len(names.DNSNames) == 0 {
+		template.PermittedDNSDomains = []string{noDomain}
+	}
+	if len(names.IPAddresses) == 0 {
+		template.ExcludedIPRanges = []*net.IPNet{
+			{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)},
+			{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)},
+		}
+	}
+	return nil
+}
+
+func singleAddress(ip net.IP) *net.IPNet {
+	if short := ip.To4(); short != nil {
+		ip = short
+	}
+	bits := 8 * len(ip)
+	return &net.IPNet{IP: ip, Mask: net.CIDRMask(bits, bits)}
+}
+
+// PermittedHosts lists the names and addresses that a CA is limited to, as in
+// IssuingProfile; none when it is not limited.
+func PermittedHosts(ca *x509.Certificate) []string {
+	var hosts []string
+	for _, name := range ca.PermittedDNSDomains {
+		if name != noDomain {
+			hosts = append(hosts, name)
+		}
+	}
+	for _, addresses := range ca.PermittedIPRanges {
+		if ones, bits := addresses.Mask.Size(); ones == bits {
+			hosts = append(hosts, addresses.IP.String())
+		} else {
+			hosts = append(hosts, addresses.String())
+		}
+	}
+	return hosts
 }
 
 func subject(commonName, organization string) pkix.Name {

@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"flag"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -133,34 +131,7 @@ func benchBroker(t *testing.T, site string) string {
 // set_tcp_nodelay true.
 func benchBrokerWith(t *testing.T, site, lines string) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	secure := listener.Addr().(*net.TCPAddr).Port
-	_ = listener.Close()
-	plainListener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	plain := plainListener.Addr().(*net.TCPAddr).Port
-	_ = plainListener.Close()
-	conf := filepath.Join(t.TempDir(), "mosquitto.conf")
-	if err := os.WriteFile(conf, fmt.Appendf(nil, strings.Replace(mosquittoConf, "set_tcp_nodelay true\n", cmp.Or(lines, "set_tcp_nodelay true\n"), 1), plain, secure, site, site), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	broker := exec.Command("mosquitto", "-c", conf)
-	if err := broker.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = broker.Process.Signal(syscall.SIGTERM)
-		_ = broker.Wait()
-	})
-	if !answers(secure) {
-		t.Fatal("mosquitto does not answer")
-	}
-	return strconv.Itoa(secure)
+	return strconv.Itoa(brokerAt(t, site, strings.Replace(mosquittoConf, "set_tcp_nodelay true\n", cmp.Or(lines, "set_tcp_nodelay true\n"), 1)))
 }
 
 func tool(t *testing.T, binary string, args ...string) {

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -59,6 +60,33 @@ func startMosquitto(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Setenv("MQTT", strconv.Itoa(plain))
 	ts.Setenv("MQTTS", strconv.Itoa(secure))
+}
+
+// brokerAt starts a real mosquitto until the test's end, with mosquittoConf or
+// one like it for the files of a site, and gives its port for MQTTS.
+func brokerAt(t *testing.T, site, conf string) int {
+	t.Helper()
+	plain, secure := unusedPort(t), unusedPort(t)
+	file := filepath.Join(t.TempDir(), "mosquitto.conf")
+	if err := os.WriteFile(file, fmt.Appendf(nil, conf, plain, secure, site, site), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	broker := exec.Command("mosquitto", "-c", file)
+	log := &strings.Builder{}
+	broker.Stdout, broker.Stderr = log, log
+	if err := broker.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stop := func() {
+		_ = broker.Process.Signal(syscall.SIGTERM)
+		_ = broker.Wait()
+	}
+	if !answers(secure) {
+		stop()
+		t.Fatalf("mosquitto does not answer:\n%s", log)
+	}
+	t.Cleanup(stop)
+	return secure
 }
 
 // freePort finds a port that nobody uses at the moment.

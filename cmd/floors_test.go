@@ -20,6 +20,8 @@ func floors() map[string][]string {
 	return map[string][]string{
 		"certs/secret":                     {},
 		"certs":                            {"certs/secret"},
+		"certs/acme":                       {"certs/secret"},
+		"certs/acme/pebbletest":            {"certs"}, // for tests: it starts Pebble
 		"certs/remote":                     {},
 		"templates":                        {},
 		"thingsboard/device":               {"certs/secret"},
@@ -38,7 +40,7 @@ func floors() map[string][]string {
 		"cmd/internal/hook":                {},
 		"cmd/internal/site":                {"certs", "certs/secret", "cmd/internal/settings", "cmd/internal/workspace", "templates"},
 		"cmd": {
-			"certs", "certs/remote", "certs/secret", "cmd/internal/hook", "cmd/internal/settings", "cmd/internal/site", "cmd/internal/ui", "cmd/internal/workspace",
+			"certs", "certs/acme", "certs/remote", "certs/secret", "cmd/internal/hook", "cmd/internal/settings", "cmd/internal/site", "cmd/internal/ui", "cmd/internal/workspace",
 			"provision", "provision/export", "provision/inventory", "sandbox", "templates", "thingsboard/device", "thingsboard/rest", "verify", "verify/monitor", "verify/report",
 		},
 		"cmd/tbcert": {"cmd"},
@@ -56,7 +58,7 @@ type rule struct {
 
 func rules() []rule {
 	disk := []string{"cmd/internal/workspace", "provision/inventory"}
-	net := []string{"certs/remote", "verify", "verify/monitor", "sandbox", "thingsboard/device", "thingsboard/rest"}
+	net := []string{"certs/acme", "certs/remote", "verify", "verify/monitor", "sandbox", "thingsboard/device", "thingsboard/rest"}
 	return []rule{
 		{"os/exec", "", []string{"cmd/internal/hook"}, "no child process: a secret could reach its arguments"},
 		{"log", "", nil, "only ui writes"},

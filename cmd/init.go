@@ -20,6 +20,7 @@ type initOptions struct {
 	settings       settings.Site
 	caCert, caKey  string
 	passphraseFile string
+	acme           acmeOptions
 }
 
 func (o *initOptions) addFlags(flags *pflag.FlagSet) {
@@ -29,12 +30,14 @@ func (o *initOptions) addFlags(flags *pflag.FlagSet) {
 	flags.IntVar(&o.settings.ServerDays, "server-days", settings.DefaultServerDays, "life of the server certificate in days")
 	flags.IntVar(&o.settings.RootYears, "root-years", settings.DefaultRootYears, "life of the root CA in years")
 	flags.BoolVar(&o.settings.SingleTier, "single-tier", false, "let the root sign the server certificate itself")
+	flags.BoolVar(&o.settings.NameConstraints, "name-constraints", false, "limit the CA to the site's hosts (RFC 5280);\nmbedTLS 2.28 and BearSSL refuse such a CA")
 	flags.IntVar(&o.settings.MQTTPort, "mqtt-port", settings.DefaultMQTTPort, "port of plain MQTT, for what devices are told")
 	flags.IntVar(&o.settings.MQTTSPort, "mqtts-port", settings.DefaultMQTTSPort, "port of MQTT over TLS")
 	flags.StringSliceVar(&o.settings.Deploy, "deploy", nil, "write settings for this, too, repeatable: "+strings.Join(settings.Deployments(), ", "))
 	flags.StringVar(&o.caCert, "ca-cert", "", "bring a CA: its certificate (PEM; then its issuers up to the root, if it is no root)")
 	flags.StringVar(&o.caKey, "ca-key", "", "bring a CA: its private key (PEM)")
 	flags.StringVar(&o.passphraseFile, "passphrase-file", "", "file with the passphrase of the CA keys (or TBCERT_PASSPHRASE)")
+	o.acme.addFlags(flags, &o.settings)
 }
 
 func newInit(a *app) *cobra.Command {
@@ -52,7 +55,8 @@ on a terminal.`,
 		Example: `  tbcert init --host tb.example.com
   tbcert init --host tb.example.com --host 192.0.2.10 --org "Example Ltd"
   tbcert init --host tb.example.com --deploy docker --deploy haproxy
-  tbcert init --host tb.example.com --ca-cert company-ca.pem --ca-key company-ca.key`,
+  tbcert init --host tb.example.com --ca-cert company-ca.pem --ca-key company-ca.key
+  tbcert init --host tb.example.com --acme letsencrypt --email admin@example.com`,
 		Args: cobra.NoArgs,
 	}
 	options.addFlags(command.Flags())
@@ -74,6 +78,13 @@ func runInit(command *cobra.Command, a *app, options *initOptions) error {
 		return err
 	}
 	defer unlock()
+	byACME, err := usesACME(ws, request.Settings)
+	if err != nil {
+		return invalid(err)
+	}
+	if byACME {
+		return a.initACME(command, ws, &options.acme, request)
+	}
 	result, err := site.Init(ws, request)
 	if err != nil {
 		return invalid(err)
@@ -83,6 +94,19 @@ func runInit(command *cobra.Command, a *app, options *initOptions) error {
 		return err
 	}
 	return a.tellInit(command, ws, result, changed)
+}
+
+// usesACME reports whether the server certificate is an ACME CA's: it was asked for
+// just now, or the site says so.
+func usesACME(ws *workspace.Workspace, asked settings.Site) (bool, error) {
+	s, err := site.Load(ws)
+	if errors.Is(err, site.ErrNoSite) {
+		return asked.ACME != "", nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return asked.ACME != "" || s.Settings.ACME != "", nil
 }
 
 // request is what the flags and the environment ask for.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -25,12 +26,44 @@ type initResult struct {
 	Host          string          `json:"host"`
 	Changed       []string        `json:"changed"`
 	NewCA         bool            `json:"new_ca"`
+	NewServerCA   bool            `json:"new_server_ca,omitempty"`
 	NewServer     bool            `json:"new_server_certificate"`
 	KeysEncrypted bool            `json:"ca_keys_encrypted"`
 	Certificates  []certificateIn `json:"certificates"`
 	Deployments   []deploymentIn  `json:"deployments,omitempty"`
 	Fingerprint   string          `json:"root_fingerprint"`
+	Constraints   *constraintsOn  `json:"name_constraints,omitempty"`
 	Next          string          `json:"next"`
+}
+
+// constraintsOn tells of a site's name constraints.
+type constraintsOn struct {
+	Permitted []string `json:"permitted"`  // hosts
+	RefusedBy []string `json:"refused_by"` // TLS libraries; docs/compatibility.md, measured by TestInterop
+}
+
+// constraintsOf gives a site's name constraints; nil when it has none.
+func constraintsOf(s *site.Site) *constraintsOn {
+	permitted := s.PermittedHosts()
+	if len(permitted) == 0 {
+		return nil
+	}
+	refused := []string{"mbedTLS 2.28"}
+	if s.ServerCA != nil { // of a root, it looks at the name and the key alone
+		refused = append(refused, "BearSSL")
+	}
+	if slices.ContainsFunc(permitted, func(host string) bool { return net.ParseIP(host) != nil }) {
+		refused = append(refused, "wolfSSL 5.5")
+	}
+	return &constraintsOn{Permitted: permitted, RefusedBy: refused}
+}
+
+func (c *constraintsOn) text() string {
+	if c == nil {
+		return ""
+	}
+	return fmt.Sprintf("Name constraints: %s only. Devices with these libraries refuse the server: %s.\n",
+		strings.Join(c.Permitted, ", "), strings.Join(c.RefusedBy, ", "))
 }
 
 // deploymentIn is a file that was asked for with --deploy.
@@ -105,9 +138,10 @@ func daysBetween(from, to time.Time) int {
 func (a *app) tellInit(command *cobra.Command, ws *workspace.Workspace, result *site.Result, changed []string) error {
 	told := initResult{
 		Schema: schema(command), OK: true, Workspace: ws.Dir(), Host: result.Site.Host(),
-		Changed: changed, NewCA: result.NewCA, NewServer: result.NewServer, KeysEncrypted: result.KeysEncrypted,
+		Changed: changed, NewCA: result.NewCA, NewServerCA: result.NewServerCA, NewServer: result.NewServer, KeysEncrypted: result.KeysEncrypted,
 		Certificates: a.certificatesOf(result.Site),
 		Fingerprint:  certs.Fingerprint(result.Site.Anchors()[0]),
+		Constraints:  constraintsOf(result.Site),
 		Next:         a.again("provision NAME"),
 	}
 	for _, file := range result.Deployed {
@@ -133,6 +167,8 @@ func (a *app) initText(ws *workspace.Workspace, told initResult) string {
 		fmt.Fprintf(&text, "Nothing to do: %s is complete.\n\n", ws.Dir())
 	case told.NewCA:
 		fmt.Fprintf(&text, "%s\n", a.ui.Good("Made the CA and the server certificate for "+told.Host+"."))
+	case told.NewServerCA:
+		fmt.Fprintf(&text, "%s The root is the one it was.\n", a.ui.Good("Issued the server CA and the server certificate for "+told.Host+" again."))
 	case told.NewServer:
 		fmt.Fprintf(&text, "%s The CA is the one it was.\n", a.ui.Good("Issued the server certificate for "+told.Host+" again."))
 	default:
@@ -151,6 +187,7 @@ func (a *app) initText(ws *workspace.Workspace, told initResult) string {
 		}
 	}
 	fmt.Fprintf(&text, "\nRoot fingerprint: %s\n", a.ui.Strong(told.Fingerprint))
+	text.WriteString(told.Constraints.text())
 	fmt.Fprintf(&text, "Next: give ThingsBoard its certificate as %s says, then\n  %s\n", ws.Path(workspace.ServerConf), a.again("provision meter-1"))
 	return text.String()
 }

@@ -127,9 +127,9 @@ func TestKeytoolReadsKeyStores(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := map[string]string{"Entry type": "trustedCertEntry", "Your keystore contains": "1 entry"}
+			want := map[string]string{"Entry type": "trustedCertEntry", "Your keystore contains": "1 entry", "Alias name": "ca-root"}
 			if store.hasKey {
-				want["Entry type"], want["Certificate chain length"] = "PrivateKeyEntry", "2"
+				want = map[string]string{"Entry type": "PrivateKeyEntry", "Your keystore contains": "1 entry", "Certificate chain length": "2"}
 			}
 			for name, value := range want {
 				if !regexp.MustCompile(name + ":? " + value).MatchString(out) {

@@ -24,6 +24,7 @@ type renewOptions struct {
 	before         string
 	check          bool
 	force          bool
+	dryRun         bool
 	hook           string
 	hookTimeout    time.Duration
 	wait           time.Duration
@@ -40,6 +41,7 @@ func (o *renewOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.before, "before", "", "renew when less than this is left: 30d, 36h, or a share of its life such as 25%\n(default: 30 days, or a third of its life when that is less)")
 	flags.BoolVar(&o.check, "check", false, "only tell whether it is due: exit code 5 when it is, for cron")
 	flags.BoolVar(&o.force, "force", false, "renew although it is not due")
+	flags.BoolVar(&o.dryRun, "dry-run", false, "make a new certificate if it is due and prove it, and then forget it: nothing is changed, no hook runs")
 	flags.StringVar(&o.hook, "hook", "", "program to run once the new certificate is in place, with its arguments, such as\n\"systemctl reload mosquitto\"; no shell, no secret in its environment")
 	flags.DurationVar(&o.hookTimeout, "hook-timeout", hook.DefaultTimeout, "how long the hook may take")
 	flags.DurationVar(&o.wait, "wait", 0, "how long to wait until the server serves the new certificate (default 2m after a hook, else it is looked at once)")
@@ -93,7 +95,7 @@ func runRenew(command *cobra.Command, a *app, options *renewOptions) error {
 	}
 	r := &renewal{app: a, options: options, ws: ws, site: s, command: command}
 	if options.check {
-		return r.check()
+		return r.check(command.Context())
 	}
 	unlock, err := a.lock(command.Context(), ws)
 	if err != nil {
@@ -159,19 +161,41 @@ type renewal struct {
 }
 
 // look tells how things stand.
-func (r *renewal) look() (owed bool, err error) {
+func (r *renewal) look(ctx context.Context) (owed bool, err error) {
 	if len(r.site.Server) == 0 {
 		return false, invalid(site.ErrNoServer)
 	}
-	leaf := r.site.Server[0]
-	at := r.options.due.At(leaf)
+	at := r.dueAt(ctx)
 	r.result = renewResult{Schema: schema(r.command), OK: true, DueAt: at.UTC(), Due: !r.app.process.Now().Before(at)}
 	return r.ws.Exists(workspace.HookOwed)
 }
 
+// dueAt is when the certificate is to be renewed. Where nothing is said, an ACME CA
+// is asked (RFC 9773); one that cannot be asked does not keep the certificate from
+// being renewed in time.
+func (r *renewal) dueAt(ctx context.Context) time.Time {
+	leaf := r.site.Server[0]
+	at := r.options.due.At(leaf)
+	if r.site.Settings.ACME == "" || r.options.before != "" {
+		return at
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookOnce)
+	defer cancel()
+	client, err := r.app.acmeClient(&acmeOptions{}, r.site.Settings, nil)
+	if err == nil {
+		var start time.Time
+		if start, _, err = client.RenewalWindow(ctx, leaf); err == nil && start.Before(leaf.NotAfter) {
+			r.app.ui.Detail("the CA wants it to be renewed from %s on", start.UTC().Format(time.DateTime))
+			return start
+		}
+	}
+	r.app.ui.Detail("the CA was not asked when to renew: %v", err)
+	return at
+}
+
 // check only tells whether there is something to do.
-func (r *renewal) check() error {
-	owed, err := r.look()
+func (r *renewal) check(ctx context.Context) error {
+	owed, err := r.look(ctx)
 	if err != nil {
 		return err
 	}
@@ -182,7 +206,7 @@ func (r *renewal) check() error {
 
 // run renews if need be, runs the hook if one is owed, and looks at what is served.
 func (r *renewal) run(ctx context.Context) error {
-	owed, err := r.look()
+	owed, err := r.look(ctx)
 	if err != nil {
 		return err
 	}
@@ -190,7 +214,10 @@ func (r *renewal) run(ctx context.Context) error {
 		if err := r.renew(ctx); err != nil {
 			return err
 		}
-		owed = len(r.options.arguments) > 0
+		owed = owed || len(r.options.arguments) > 0
+	}
+	if r.options.dryRun {
+		return r.tell()
 	}
 	if owed {
 		r.runHook(ctx)
@@ -203,6 +230,47 @@ func (r *renewal) run(ctx context.Context) error {
 
 // renew puts the new certificate in the place of the old one.
 func (r *renewal) renew(ctx context.Context) error {
+	var made *site.Result
+	var err error
+	switch {
+	case r.site.Settings.ACME == "":
+		made, err = r.issue(ctx)
+	case r.options.dryRun:
+		return invalid(errors.New("--dry-run is for the site's own CA: one that speaks ACME issues no certificate to be thrown away"))
+	default:
+		made, err = r.order(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	if r.result.DryRun = r.options.dryRun; r.result.DryRun {
+		return nil
+	}
+	r.result.Renewed, r.result.Previous = true, r.app.serverIn(r.site)
+	r.site = made.Site
+	return nil
+}
+
+// owed is the note that a hook is to be run, if one is.
+func (r *renewal) owed() []workspace.File {
+	if len(r.options.arguments) == 0 {
+		return nil
+	}
+	return []workspace.File{owedHook()}
+}
+
+// order gets the certificate from the ACME CA.
+func (r *renewal) order(ctx context.Context) (made *site.Result, err error) {
+	order, err := site.PlanOrder(r.ws, site.Request{Maker: certs.Maker{Now: r.app.process.Now}}, true)
+	if err != nil {
+		return nil, invalid(err)
+	}
+	made, r.result.Changed, err = r.app.fulfill(ctx, &acmeOptions{}, order, r.owed()...)
+	return made, err
+}
+
+// issue has the site's own CA make the certificate.
+func (r *renewal) issue(ctx context.Context) (*site.Result, error) {
 	passphrase := &passphrases{app: r.app, file: r.options.passphraseFile}
 	made, err := site.Renew(r.ws, site.Request{
 		Passphrase: func(create bool, file string) (secret.Text, error) { return passphrase.get(ctx, create, file) },
@@ -210,20 +278,21 @@ func (r *renewal) renew(ctx context.Context) error {
 	})
 	var unproved *site.UnprovedError
 	if errors.As(err, &unproved) {
-		return err
+		return nil, err
 	}
 	if err != nil {
-		return invalid(err)
+		return nil, invalid(err)
 	}
-	if len(r.options.arguments) > 0 {
-		made.Files = append(made.Files, workspace.File{Name: workspace.HookOwed, Data: []byte("tbcert renew has a hook to run\n")})
+	if r.options.dryRun {
+		return made, nil
 	}
-	if r.result.Changed, err = r.ws.Commit(made.Files...); err != nil {
-		return err
-	}
-	r.result.Renewed, r.result.Previous = true, r.app.serverIn(r.site)
-	r.site = made.Site
-	return nil
+	r.result.Changed, err = r.ws.Commit(append(made.Files, r.owed()...)...)
+	return made, err
+}
+
+// owedHook is the note that a hook has to be run.
+func owedHook() workspace.File {
+	return workspace.File{Name: workspace.HookOwed, Data: []byte("tbcert renew has a hook to run\n")}
 }
 
 // runHook runs the hook, which is owed no more when it succeeds.
@@ -234,7 +303,7 @@ func (r *renewal) runHook(ctx context.Context) {
 		return
 	}
 	err := hook.Command{
-		Arguments: r.options.arguments, Timeout: r.options.hookTimeout, Environ: r.app.process.Environ, Output: r.app.process.Err,
+		Arguments: r.options.arguments, Timeout: r.options.hookTimeout, Environ: r.app.process.Environ, Asks: r.app.ui.CanAsk(), Output: r.app.process.Err,
 	}.Run(ctx)
 	if err == nil {
 		_, err = r.ws.Commit(workspace.File{Name: workspace.HookOwed, Remove: true})

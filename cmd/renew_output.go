@@ -39,6 +39,7 @@ type renewResult struct {
 	Due         bool           `json:"due"`
 	DueAt       time.Time      `json:"due_at"` // of the certificate that was there
 	Renewed     bool           `json:"renewed"`
+	DryRun      bool           `json:"dry_run,omitempty"` // it would be renewed
 	Certificate *certificateIn `json:"certificate"`
 	Previous    *certificateIn `json:"previous,omitempty"`
 	Changed     []string       `json:"changed,omitempty"`
@@ -145,6 +146,8 @@ func (r *renewal) text() string {
 	switch {
 	case result.Renewed:
 		fmt.Fprintf(&text, "%s\n", ui.Good("Renewed the server certificate for "+r.site.Host()+"."))
+	case result.DryRun:
+		fmt.Fprintf(&text, "%s\nNothing was changed (--dry-run).\n", ui.Good("A new server certificate for "+r.site.Host()+" was made and proved."))
 	case result.Due:
 		fmt.Fprintf(&text, "%s\n", ui.Doubtful("The server certificate for "+r.site.Host()+" is due."))
 	default:

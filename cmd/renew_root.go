@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,6 +16,7 @@ import (
 	"github.com/tbcert/tbcert/cmd/internal/site"
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
 	"github.com/tbcert/tbcert/provision"
+	"github.com/tbcert/tbcert/verify"
 )
 
 type rootOptions struct {
@@ -37,9 +40,9 @@ It can stop anywhere; status tells how far each device is.
   move         the server gets a certificate of the new CA; the old CA is kept in ca/previous
   finish       the old root goes out of every ca-root.pem
 
-Each step refuses to lock a device out: move wants all devices to have the new root, and finish no device
-to have a certificate of the old CA (tbcert rotate gives it another). Run again, a step finishes what was
-interrupted.`
+Each step refuses to lock a device out: move wants all devices to have the new root; finish wants that, no
+device with a certificate of the old CA (tbcert rotate gives it another), and a server that devices with
+the new root alone accept, if it can be asked. Run again, a step finishes what was interrupted.`
 
 func newRenewRoot(a *app) *cobra.Command {
 	options := &rootOptions{}
@@ -66,19 +69,8 @@ type rolling struct {
 	command *cobra.Command
 	ws      *workspace.Workspace
 	site    *site.Site
+	hook    bool // one is owed now
 	result  rolloverResult
-}
-
-// rolloverResult is the JSON of a step: schema tbcert.renew.root/v1.
-type rolloverResult struct {
-	Schema   string         `json:"schema"`
-	OK       bool           `json:"ok"`
-	ExitCode int            `json:"exit_code"`
-	Step     string         `json:"step"`
-	Changed  []string       `json:"changed,omitempty"`
-	Bundles  int            `json:"bundles_written"`
-	Rollover *site.Rollover `json:"rollover"` // none once it is finished
-	Next     string         `json:"next,omitempty"`
 }
 
 func runRenewRoot(command *cobra.Command, a *app, options *rootOptions, args []string) error {
@@ -95,6 +87,9 @@ func runRenewRoot(command *cobra.Command, a *app, options *rootOptions, args []s
 	if !known || (step != "delivered" && len(names) > 0) {
 		return invalid(fmt.Errorf("%q is no step: the steps are start, delivered DEVICE…, move and finish", strings.Join(args, " ")))
 	}
+	if err := stepTakes(command.Flags(), step); err != nil {
+		return invalid(err)
+	}
 	unlock, err := a.lock(command.Context(), ws)
 	if err != nil {
 		return err
@@ -108,6 +103,18 @@ func runRenewRoot(command *cobra.Command, a *app, options *rootOptions, args []s
 		return err
 	}
 	return r.tell()
+}
+
+// stepTakes refuses flags that are another step's.
+func stepTakes(flags *pflag.FlagSet, step string) error {
+	for name, steps := range map[string]string{
+		"ca-cert": "start", "ca-key": "start", "passphrase-file": "start, move", "all": "delivered", "force": "move, finish",
+	} {
+		if flags.Changed(name) && !strings.Contains(steps, step) {
+			return fmt.Errorf("--%s is for %s, and %s has no use for it", name, steps, step)
+		}
+	}
+	return nil
 }
 
 // request is what the steps that need keys ask for.
@@ -168,6 +175,10 @@ func (r *rolling) move() error {
 	if err != nil {
 		return invalid(err)
 	}
+	if made.Site.Settings.Hook != "" { // renew runs it, and looks at what is served then
+		made.Files = append(made.Files, owedHook())
+		r.hook = true
+	}
 	if err := r.commit(made); err != nil {
 		return err
 	}
@@ -182,17 +193,18 @@ func (r *rolling) finish() error {
 		return err
 	}
 	if rollover == nil {
-		if err := r.rerender(); err != nil || r.result.Bundles > 0 {
-			return err
+		if before, err := site.HadRollover(r.ws); err != nil || before {
+			return errors.Join(err, r.rerender())
 		}
-	}
-	if rollover != nil && rollover.Stage == site.StageMoved && rollover.OldCerts > 0 && !r.options.force {
-		return fmt.Errorf("%s of the old CA, which brokers that check certificates would refuse (tbcert status -o json lists them): give them others with `tbcert rotate --credential x509 NAME…`, or say --force",
-			countOf(rollover.OldCerts, "device has a certificate", "devices have certificates"))
 	}
 	made, err := site.FinishRollover(r.ws)
 	if err != nil {
 		return invalid(err)
+	}
+	if !r.options.force {
+		if err := errors.Join(r.allDelivered(), oldCertificates(rollover), r.serverMoved(made.Site)); err != nil {
+			return err
+		}
 	}
 	if err := r.commit(made); err != nil {
 		return err
@@ -240,18 +252,42 @@ func (r *rolling) allDelivered() error {
 	if err != nil || rollover == nil || r.options.force {
 		return err
 	}
-	if out := rollover.Devices - rollover.Delivered; out > 0 {
-		return fmt.Errorf("%s not known to have the new root, and would be out: bring them their bundles and say so with `tbcert renew root delivered NAME…` (or --all), or say --force",
-			countOf(out, "device is", "devices are"))
+	if lacking := devicesThat(rollover, isUndelivered); lacking != "" {
+		return fmt.Errorf("not known to have the new root, and would be out: %s: bring them their bundles and say so with `tbcert renew root delivered NAME…` (or --all), or say --force", lacking)
 	}
 	return nil
 }
 
-func countOf(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
+func isUndelivered(state site.RolloverState) bool { return !state.Delivered }
+
+// oldCertificates refuses while devices have certificates of the old CA.
+func oldCertificates(rollover *site.Rollover) error {
+	if rollover == nil || rollover.OldCerts == 0 {
+		return nil
 	}
-	return fmt.Sprintf("%d %s", n, many)
+	return fmt.Errorf("with a certificate of the old CA, which brokers that check certificates would refuse: %s: give them others with `tbcert rotate --credential x509 NAME…`, or say --force",
+		devicesThat(rollover, func(state site.RolloverState) bool { return state.OldCert }))
+}
+
+// serverMoved refuses while the server presents what leads to the old root alone.
+// One that cannot be asked from here is not held against anybody.
+func (r *rolling) serverMoved(after *site.Site) error {
+	verifier := &verify.Verifier{Now: r.app.process.Now, Timeout: lookOnce}
+	port := after.Settings.WithDefaults().MQTTSPort
+	presented, report := verifier.Inspect(r.command.Context(), verify.Target{
+		Host: after.Host(), Port: port, TLS: true, Roots: after.TrustRoots, RootsName: "the new root",
+	})
+	address := net.JoinHostPort(after.Host(), strconv.Itoa(port))
+	if len(presented.Chain) == 0 {
+		r.app.ui.Warn("%s cannot be asked from here which certificate it serves: see that it is that of the new root.", address)
+		return nil
+	}
+	for _, check := range report.Checks {
+		if check.ID == verify.CheckChain && check.Status == verify.StatusFail {
+			return fmt.Errorf("%s does not serve what leads to the new root (%s), and devices without the old one would be out: give it server/mqttserver.pem, or say --force", address, check.Detail)
+		}
+	}
+	return nil
 }
 
 func (r *rolling) commit(made *site.Result) error {
@@ -285,67 +321,4 @@ func (a *app) rerender(ctx context.Context, ws *workspace.Workspace, s *site.Sit
 		}
 	})
 	return written, err
-}
-
-// tell gives the result, and the next step.
-func (r *rolling) tell() (err error) {
-	if r.result.Rollover, err = site.RolloverOf(r.ws, r.site); err != nil {
-		return err
-	}
-	r.result.Next = nextStep(r.app, r.result.Rollover)
-	if r.app.ui.JSON() {
-		return r.app.ui.ResultJSON(r.result)
-	}
-	var text strings.Builder
-	for _, name := range r.result.Changed {
-		fmt.Fprintf(&text, "  %s\n", r.ws.Path(name))
-	}
-	if r.result.Bundles > 0 {
-		fmt.Fprintf(&text, "  %s written again\n", countOf(r.result.Bundles, "bundle", "bundles"))
-	}
-	if r.result.Rollover == nil {
-		fmt.Fprintf(&text, "%s\n", r.app.ui.Good("The rollover is finished: devices trust one root."))
-		fmt.Fprintf(&text, "\nThe old CA's keys are in %s: destroy them once you are sure.\n", r.ws.Path("ca/previous"))
-		return r.app.ui.Result("%s", text.String())
-	}
-	text.WriteString(rolloverText(r.result.Rollover))
-	fmt.Fprintf(&text, "\nNext: %s\n", r.result.Next)
-	return r.app.ui.Result("%s", text.String())
-}
-
-// nextStep is what to do next in a rollover.
-func nextStep(a *app, rollover *site.Rollover) string {
-	switch {
-	case rollover == nil:
-		return ""
-	case rollover.Stage == site.StageStarted && rollover.Delivered < rollover.Devices:
-		return "bring each device its bundle and say so with `" + a.again("renew root delivered NAME…") + "`; then `" + a.again("renew root move") + "`"
-	case rollover.Stage == site.StageStarted:
-		return a.again("renew root move")
-	case rollover.OldCerts > 0:
-		return "give the server its new certificate, and devices theirs with `" + a.again("rotate --credential x509 NAME…") + "`; then `" + a.again("renew root finish") + "`"
-	default:
-		return "give the server its new certificate, and prove it with `" + a.again("verify --server-only") + "`; then `" + a.again("renew root finish") + "`"
-	}
-}
-
-// rolloverText tells how far a rollover is.
-func rolloverText(rollover *site.Rollover) string {
-	text := fmt.Sprintf("Rollover to the root %s: ", rollover.NewRoot)
-	bundles := 0
-	for _, state := range rollover.States {
-		if state.Bundle {
-			bundles++
-		}
-	}
-	if rollover.Stage == site.StageStarted {
-		text += "step 1 of 3, started\n"
-	} else {
-		text += "step 2 of 3, the server has moved\n"
-	}
-	text += fmt.Sprintf("  of %d devices, %d have both roots in their bundles here, and %d are known to have them\n", rollover.Devices, bundles, rollover.Delivered)
-	if rollover.OldCerts > 0 {
-		text += fmt.Sprintf("  %s of the old CA\n", countOf(rollover.OldCerts, "device has a certificate", "devices have certificates"))
-	}
-	return text
 }

@@ -45,11 +45,37 @@ func rootsOf(t *testing.T, dir string) *x509.CertPool {
 // certificate's; and the new certificate is what is served in the end.
 func TestRenewUnderLoad(t *testing.T) {
 	t.Parallel()
-	p := &plant{t: t, dir: t.TempDir()}
-	port := unusedPort(t)
-	p.tbcert(0, "init", "--host", "localhost", "--mqtts-port", strconv.Itoa(port))
+	l := newRush(t)
+	l.begin(rootsOf(t, l.dir))
+	for range renewals {
+		result := l.tbcert(0, "renew", "--force", "--hook", l.hook, "--wait", patience.String())
+		if result["served"] != "new" || result["hook"] != "ran" {
+			t.Errorf("renew tells %v", result)
+		}
+		l.more()
+	}
+	l.end()
+}
+
+// A rush is a site with a mosquitto, devices that are connected to it, and others
+// that come again and again.
+type rush struct {
+	*plant
+	port     int
+	address  string
+	hook     string // has mosquitto load its certificate again
+	stop     context.CancelFunc
+	knockers sync.WaitGroup
+	good     atomic.Int64 // handshakes
+}
+
+func newRush(t *testing.T) *rush {
+	t.Helper()
+	l := &rush{plant: &plant{t: t, dir: t.TempDir()}, port: unusedPort(t)}
+	l.address = net.JoinHostPort("localhost", strconv.Itoa(l.port))
+	l.tbcert(0, "init", "--host", "localhost", "--mqtts-port", strconv.Itoa(l.port))
 	conf := filepath.Join(t.TempDir(), "mosquitto.conf")
-	if err := os.WriteFile(conf, fmt.Appendf(nil, mosquittoConf, unusedPort(t), port, p.dir, p.dir), 0o600); err != nil {
+	if err := os.WriteFile(conf, fmt.Appendf(nil, mosquittoConf, unusedPort(t), l.port, l.dir, l.dir), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	broker := exec.Command("mosquitto", "-c", conf)
@@ -60,47 +86,55 @@ func TestRenewUnderLoad(t *testing.T) {
 		_ = broker.Process.Signal(syscall.SIGTERM)
 		_ = broker.Wait()
 	})
-	if !answers(port) {
+	if !answers(l.port) {
 		t.Fatal("mosquitto does not answer")
 	}
-	address, roots := net.JoinHostPort("localhost", strconv.Itoa(port)), rootsOf(t, p.dir)
+	l.hook = "sh -c 'kill -HUP " + strconv.Itoa(broker.Process.Pid) + "'"
+	return l
+}
+
+// begin has devices with these roots connect and come.
+func (l *rush) begin(roots *x509.CertPool) {
+	l.t.Helper()
 	for i := range onLine {
-		p.sessions = append(p.sessions, comeOnLine(t, address, roots, fmt.Sprintf("meter-%03d", i)))
+		l.sessions = append(l.sessions, comeOnLine(l.t, l.address, roots, fmt.Sprintf("meter-%03d", i)))
 	}
-	ctx, stop := context.WithCancel(t.Context())
+	var ctx context.Context
+	ctx, l.stop = context.WithCancel(l.t.Context())
 	shake := func(ctx context.Context) error {
 		dialer := &tls.Dialer{Config: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
-		conn, err := dialer.DialContext(ctx, "tcp", address)
+		conn, err := dialer.DialContext(ctx, "tcp", l.address)
 		if err != nil {
 			return err
 		}
 		return conn.Close()
 	}
-	var knockers sync.WaitGroup
-	var good atomic.Int64
 	for range knocking {
-		knockers.Go(func() { knock(ctx, t, shake, &good) })
+		l.knockers.Go(func() { knock(ctx, l.t, shake, &l.good) })
 	}
-	hook := "sh -c 'kill -HUP " + strconv.Itoa(broker.Process.Pid) + "'"
-	for range renewals {
-		before := good.Load()
-		result := p.tbcert(0, "renew", "--force", "--hook", hook, "--wait", patience.String())
-		if result["served"] != "new" || result["hook"] != "ran" {
-			t.Errorf("renew tells %v", result)
+}
+
+// more waits until devices have come after what was done last.
+func (l *rush) more() {
+	l.t.Helper()
+	before := l.good.Load()
+	for deadline := time.Now().Add(patience); l.good.Load() < before+knocking; {
+		if time.Now().After(deadline) {
+			l.t.Fatal("no devices come any more")
 		}
-		for deadline := time.Now().Add(patience); good.Load() < before+knocking && time.Now().Before(deadline); {
-			p.work(p.sessions[0]) // until devices have come after it
-		}
+		l.work(l.sessions[0])
 	}
-	stop()
-	knockers.Wait()
-	for _, session := range p.sessions {
-		p.work(session)
+}
+
+// end has all devices that were connected work once more.
+func (l *rush) end() {
+	l.t.Helper()
+	l.stop()
+	l.knockers.Wait()
+	for _, session := range l.sessions {
+		l.work(session)
 	}
-	t.Logf("%d handshakes", good.Load())
-	if good.Load() < renewals*knocking {
-		t.Errorf("only %d handshakes were tried", good.Load())
-	}
+	l.t.Logf("%d handshakes", l.good.Load())
 }
 
 func comeOnLine(t *testing.T, address string, roots *x509.CertPool, name string) *device.Session {
@@ -133,6 +167,29 @@ func knock(ctx context.Context, t *testing.T, shake func(context.Context) error,
 	}
 }
 
+// heldPair gives the leaf in a file of dir, which devices with these roots accept
+// and whose key is there, too, or in a second file.
+func heldPair(t *testing.T, dir string, roots *x509.CertPool, files ...string) []byte {
+	t.Helper()
+	certFile, keyFile := files[0], files[len(files)-1]
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, certFile), filepath.Join(dir, keyFile))
+	if err != nil {
+		t.Fatalf("%s and %s: %v", certFile, keyFile, err)
+	}
+	intermediates := x509.NewCertPool()
+	for _, der := range pair.Certificate[1:] {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		intermediates.AddCert(cert)
+	}
+	if _, err := pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates, DNSName: "localhost"}); err != nil {
+		t.Fatalf("%s: %v", certFile, err)
+	}
+	return pair.Leaf.Raw
+}
+
 // Whenever renew is killed, server/mqttserver.pem has a key and a chain that belong
 // together and that devices trust; once one run has come to its end, the split
 // files have the same.
@@ -141,34 +198,15 @@ func TestRenewKilled(t *testing.T) {
 	s := newSiege(t)
 	dir := s.init()
 	roots := rootsOf(t, dir)
-	check := func(certFile, keyFile string) []byte {
-		t.Helper()
-		pair, err := tls.LoadX509KeyPair(filepath.Join(dir, certFile), filepath.Join(dir, keyFile))
-		if err != nil {
-			t.Fatalf("%s and %s: %v", certFile, keyFile, err)
-		}
-		intermediates := x509.NewCertPool()
-		for _, der := range pair.Certificate[1:] {
-			cert, err := x509.ParseCertificate(der)
-			if err != nil {
-				t.Fatal(err)
-			}
-			intermediates.AddCert(cert)
-		}
-		if _, err := pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates, DNSName: "localhost"}); err != nil {
-			t.Fatalf("%s: %v", certFile, err)
-		}
-		return pair.Leaf.Raw
-	}
 	killed, seen := 0, map[string]bool{}
 	most := 20 * time.Millisecond
 	for range 50 * kills {
 		if s.kill(s.soon(most), "renew", "-q", "-C", dir, "--force") {
 			killed++
 		}
-		seen[string(check("server/mqttserver.pem", "server/mqttserver.pem"))] = true
+		seen[string(heldPair(t, dir, roots, "server/mqttserver.pem"))] = true
 		if _, err := os.Stat(filepath.Join(dir, "server/previous/mqttserver.pem")); err == nil {
-			check("server/previous/mqttserver.pem", "server/previous/mqttserver.pem")
+			heldPair(t, dir, roots, "server/previous/mqttserver.pem")
 		}
 		if killed >= kills && len(seen) > 2 {
 			break
@@ -184,7 +222,7 @@ func TestRenewKilled(t *testing.T) {
 	if s.kill(time.Minute, "renew", "-q", "-C", dir, "--force") {
 		t.Fatal("it takes longer than a minute")
 	}
-	if string(check("server/cert.pem", "server/key.pem")) != string(check("server/mqttserver.pem", "server/mqttserver.pem")) {
+	if string(heldPair(t, dir, roots, "server/cert.pem", "server/key.pem")) != string(heldPair(t, dir, roots, "server/mqttserver.pem")) {
 		t.Error("the split files hold another certificate")
 	}
 }

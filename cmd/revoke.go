@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/tbcert/tbcert/certs"
+	"github.com/tbcert/tbcert/cmd/internal/site"
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
 	"github.com/tbcert/tbcert/provision"
 )
@@ -136,34 +137,71 @@ func (o *revokeOptions) publisher(ctx context.Context, f *fleet) (func(context.C
 	if err != nil {
 		return nil, err
 	}
-	if _, err := f.crlBefore(authority); err != nil {
+	authorities := []*certs.Authority{authority}
+	previous, err := f.previousAuthority(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if previous != nil {
+		authorities = append(authorities, previous)
+	}
+	if _, err := f.crlsBefore(); err != nil {
 		return nil, err // before anything is changed
 	}
-	return func(ctx context.Context) error { return f.writeCRL(ctx, authority, o.crlDays) }, nil
+	return func(ctx context.Context) error { return f.writeCRLs(ctx, authorities, o.crlDays) }, nil
+}
+
+// previousAuthority is the device CA before the current one, while devices may
+// still have its certificates; nil is none.
+func (f *fleet) previousAuthority(ctx context.Context) (*certs.Authority, error) {
+	chain, keyFile, err := site.PreviousDeviceCA(f.ws, f.site)
+	if err != nil || chain == nil {
+		return nil, err
+	}
+	key, err := f.caKey(ctx, keyFile)
+	if err != nil {
+		return nil, fmt.Errorf("what the CA before the rollover signed cannot be revoked: %w; put the key back, or finish the rollover first (tbcert renew root finish)", err)
+	}
+	return certs.ImportAuthority(chain, key, certs.Maker{Now: f.app.process.Now})
 }
 
 // crlKeeps is how long a certificate stands in CRLs after it has expired: it has
 // to be in one that was issued after that (RFC 5280, 3.3).
 const crlKeeps = 90 * 24 * time.Hour
 
-// writeCRL signs the list of the revoked certificates of this CA.
-func (f *fleet) writeCRL(ctx context.Context, authority *certs.Authority, days int) error {
+// writeCRLs signs the lists of the revoked certificates of these CAs, which stand
+// in one file.
+func (f *fleet) writeCRLs(ctx context.Context, authorities []*certs.Authority, days int) error {
+	var crls []*x509.RevocationList
+	for _, authority := range authorities {
+		crl, err := f.newCRL(ctx, authority, days)
+		if err != nil {
+			return err
+		}
+		crls = append(crls, crl)
+	}
+	_, err := f.ws.Commit(workspace.File{Name: workspace.DeviceCRL, Data: certs.EncodeCRLs(crls...)})
+	return err
+}
+
+// newCRL signs the list of one CA.
+func (f *fleet) newCRL(ctx context.Context, authority *certs.Authority, days int) (*x509.RevocationList, error) {
 	number, err := f.store.NextCRLNumber(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	profile := certs.CRLProfile{Number: big.NewInt(number), Days: days}
 	known := make(map[string]bool) // serial numbers in the inventory
 	for entry, err := range f.store.Revoked(ctx) {
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if entry.Issuer != authority.Certificate.Subject.String() {
 			continue
 		}
 		serial, ok := new(big.Int).SetString(entry.Serial, 16)
 		if !ok {
-			return fmt.Errorf("the inventory has a revoked certificate of device %q with the serial %q, which is no number: the CRL would be without it", entry.Device, entry.Serial)
+			return nil, fmt.Errorf("the inventory has a revoked certificate of device %q with the serial %q, which is no number: the CRL would be without it", entry.Device, entry.Serial)
 		}
 		known[serial.String()] = true
 		if f.app.process.Now().After(entry.NotAfter.Add(crlKeeps)) {
@@ -171,21 +209,20 @@ func (f *fleet) writeCRL(ctx context.Context, authority *certs.Authority, days i
 		}
 		profile.Revoked = append(profile.Revoked, certs.RevokedCertificate{Serial: serial, Time: entry.Revoked, Reason: entry.Reason})
 	}
-	before, err := f.crlBefore(authority)
+	before, err := f.crlsBefore()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	carryOver(&profile, before, known)
-	crl, err := authority.NewCRL(profile)
-	if err != nil {
-		return err
+	for _, crl := range before {
+		if signedBy(authority.Certificate, crl) { // and not another CA's, whose numbers and certificates are not ours
+			carryOver(&profile, crl, known)
+		}
 	}
-	_, err = f.ws.Commit(workspace.File{Name: workspace.DeviceCRL, Data: certs.EncodeCRL(crl)})
-	return err
+	return authority.NewCRL(profile)
 }
 
-// crlBefore is the CRL of this CA that is there; nil is none.
-func (f *fleet) crlBefore(authority *certs.Authority) (*x509.RevocationList, error) {
+// crlsBefore are the CRLs that are there.
+func (f *fleet) crlsBefore() ([]*x509.RevocationList, error) {
 	data, err := f.ws.Read(workspace.DeviceCRL)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -193,12 +230,9 @@ func (f *fleet) crlBefore(authority *certs.Authority) (*x509.RevocationList, err
 	if err != nil {
 		return nil, err
 	}
-	before, err := certs.ParseCRL(data)
+	before, err := certs.ParseCRLs(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w; it may revoke what the inventory does not know: put it back, or delete it to begin a new one", f.ws.Path(workspace.DeviceCRL), err)
-	}
-	if !signedBy(authority.Certificate, before) {
-		return nil, nil // another CA's, whose numbers and certificates are not ours
 	}
 	return before, nil
 }
@@ -211,9 +245,6 @@ func signedBy(ca *x509.Certificate, crl *x509.RevocationList) bool {
 // may have been made from another inventory. Numbers go up, and nothing that was
 // revoked is let in again.
 func carryOver(profile *certs.CRLProfile, before *x509.RevocationList, known map[string]bool) {
-	if before == nil {
-		return
-	}
 	if before.Number != nil && before.Number.Cmp(profile.Number) >= 0 {
 		profile.Number = new(big.Int).Add(before.Number, big.NewInt(1))
 	}

@@ -27,6 +27,7 @@ type runbookOptions struct {
 	url, user string
 	confDir   string
 	service   string
+	timerDir  string
 }
 
 func (o *runbookOptions) addFlags(flags *pflag.FlagSet) {
@@ -35,6 +36,7 @@ func (o *runbookOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.url, "url", "", "ThingsBoard's web address (default: the site's, else https:// and the host)")
 	flags.StringVar(&o.user, "user", "tenant@example.com", "ThingsBoard user, a tenant administrator (default: the site's)")
 	flags.StringVar(&o.confDir, "conf-dir", "/etc/thingsboard/conf", "where ThingsBoard's settings are on its machine")
+	flags.StringVar(&o.timerDir, "timer-dir", defaultTimerDir, "where systemd's units are")
 	flags.StringVar(&o.service, "service", "thingsboard", "ThingsBoard's systemd service")
 }
 
@@ -45,6 +47,7 @@ type runbook struct {
 	URL, User   string
 	ConfDir     string
 	Service     string
+	TimerDir    string // of systemd's units; empty for the usual one
 	Workspace   string // the absolute path
 	Device      string // one of the site's, for the examples
 	Bundle      string // its directory in devices/
@@ -140,6 +143,9 @@ func (o *runbookOptions) data(command *cobra.Command, a *app) (runbook, error) {
 	}
 	if data.Workspace, err = filepath.Abs(ws.Dir()); err != nil {
 		return runbook{}, fmt.Errorf("the workspace: %w", err)
+	}
+	if o.timerDir != defaultTimerDir {
+		data.TimerDir = o.timerDir
 	}
 	return data, data.describe(ws, s)
 }

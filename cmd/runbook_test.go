@@ -139,10 +139,17 @@ func newRunbookWorld(t *testing.T) *runbookWorld {
 		w.write(t, filepath.Join("bin", name), text, 0o755)
 	}
 	w.write(t, "conf/thingsboard.conf", "export JAVA_OPTS=\"$JAVA_OPTS -Xmx2G\"\n", 0o644)
-	for _, dir := range []string{"home"} {
+	for _, dir := range []string{"home", "units"} {
 		if err := os.Mkdir(filepath.Join(w.dir, dir), 0o700); err != nil {
 			t.Fatal(err)
 		}
+	}
+	// The CA of a company.
+	made, err := exec.Command("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650",
+		"-subj", "/O=Company/CN=Company Root", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
+		"-out", filepath.Join(w.dir, "home/company-ca.pem"), "-keyout", filepath.Join(w.dir, "home/company-ca.key")).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, made)
 	}
 	t.Cleanup(func() {
 		data, _ := os.ReadFile(filepath.Join(w.dir, "pid"))
@@ -178,7 +185,7 @@ func unusedPort(t *testing.T) int {
 func (w *runbookWorld) follow(t *testing.T, name string) {
 	t.Helper()
 	text := render(t, name, "-C", filepath.Join(w.dir, "site"), "--host", "localhost", "--mqtts-port", strconv.Itoa(w.mqtts),
-		"--url", fmt.Sprintf("http://127.0.0.1:%d", w.http), "--user", "tenant@thingsboard.org", "--conf-dir", filepath.Join(w.dir, "conf"))
+		"--url", fmt.Sprintf("http://127.0.0.1:%d", w.http), "--user", "tenant@thingsboard.org", "--conf-dir", filepath.Join(w.dir, "conf"), "--timer-dir", filepath.Join(w.dir, "units"))
 	script, problems := commandsOf(text)
 	if len(problems) > 0 {
 		t.Fatal(problems)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/tbcert/tbcert/certs/acme/pebbletest"
 	"github.com/tbcert/tbcert/cmd"
 )
 
@@ -60,6 +61,7 @@ func TestScripts(t *testing.T) {
 			"unchanged": unchanged,
 			"sandbox":   startSandbox,
 			"mosquitto": startMosquitto,
+			"pebble":    startPebble,
 			"jsonis":    jsonIs,
 			"mode":      modeIs,
 			"holds":     holds,
@@ -68,6 +70,25 @@ func TestScripts(t *testing.T) {
 		},
 	})
 }
+
+// startPebble: an ACME CA until the script's end; sets ACME to its directory, ACMEHTTP
+// to where it looks for http-01, ZONE to its DNS, and writes acme-ca.pem.
+func startPebble(ts *testscript.TestScript, neg bool, args []string) {
+	t, ok := ts.Value(testKey{}).(testing.TB)
+	if neg || len(args) != 0 || !ok {
+		ts.Fatalf("usage: pebble")
+	}
+	server := pebbletest.Start(t, pebbletest.Options{})
+	data, err := os.ReadFile(server.CAFile)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs("acme-ca.pem"), data, 0o600))
+	ts.Setenv("ACME", server.Directory)
+	ts.Setenv("ACMEHTTP", server.HTTPAddr)
+	ts.Setenv("ZONE", server.DNSManagement())
+}
+
+// testKey finds the test of a script.
+type testKey struct{}
 
 func setup(env *testscript.Env) error {
 	env.Setenv(transcript, filepath.Join(env.WorkDir, ".transcript"))
@@ -84,6 +105,7 @@ func setup(env *testscript.Env) error {
 		return errors.New("testscript gives no testing.TB")
 	}
 	env.Values[subscriberKey{}] = &subscription{}
+	env.Values[testKey{}] = t
 	env.Defer(func() { searchForSecrets(t, env.WorkDir) })
 	return nil
 }

@@ -22,6 +22,7 @@ type statusResult struct {
 	Host         string          `json:"host"`
 	Fingerprint  string          `json:"root_fingerprint"`
 	Certificates []certificateIn `json:"certificates"`
+	Constraints  *constraintsOn  `json:"name_constraints,omitempty"`
 	Devices      int             `json:"devices"`
 	Proofs       []proof         `json:"proofs,omitempty"`   // the last verification of each device that had one
 	Rollover     *site.Rollover  `json:"rollover,omitempty"` // of the root, while it is under way
@@ -64,7 +65,7 @@ func runStatus(command *cobra.Command, a *app, url *string) error {
 		return invalid(fmt.Errorf("--inventory: %w", err))
 	}
 	result := statusResult{
-		Schema: schema(command), Workspace: ws.Dir(), Host: s.Host(), Certificates: a.certificatesOf(s),
+		Schema: schema(command), Workspace: ws.Dir(), Host: s.Host(), Certificates: a.certificatesOf(s), Constraints: constraintsOf(s),
 		Attention: site.Examine(ws, s, a.process.Now()),
 	}
 	if anchors := s.Anchors(); len(anchors) > 0 {
@@ -116,7 +117,7 @@ func (a *app) tellStatus(result statusResult) error {
 	var text strings.Builder
 	fmt.Fprintf(&text, "Site %s in %s\n\n", a.ui.Strong(result.Host), result.Workspace)
 	text.WriteString(a.certificateTable(result.Certificates))
-	fmt.Fprintf(&text, "\nRoot fingerprint: %s\nDevices: %d\n", result.Fingerprint, result.Devices)
+	fmt.Fprintf(&text, "\nRoot fingerprint: %s\n%sDevices: %d\n", result.Fingerprint, result.Constraints.text(), result.Devices)
 	a.proofText(&text, result)
 	if result.Rollover != nil {
 		text.WriteString(rolloverText(result.Rollover))

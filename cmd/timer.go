@@ -25,10 +25,13 @@ type timerOptions struct {
 func (o *timerOptions) addFlags(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.install, "install-timer", false, "do nothing now: write a systemd service and timer that run this command with the other flags given")
 	flags.BoolVar(&o.print, "print-timer", false, "as --install-timer, to stdout")
-	flags.StringVar(&o.dir, "timer-dir", "/etc/systemd/system", "where --install-timer writes")
+	flags.StringVar(&o.dir, "timer-dir", defaultTimerDir, "where --install-timer writes")
 	flags.StringVar(&o.calendar, "on-calendar", "daily", "when the timer is to run it (systemd.time(7))")
 	flags.StringVar(&o.user, "timer-user", "", "user that the timer is to run it as (default: root)")
 }
+
+// defaultTimerDir is where systemd looks for what an administrator adds.
+const defaultTimerDir = "/etc/systemd/system"
 
 // addTaskFlag adds what renew alone has.
 func (o *timerOptions) addTaskFlag(flags *pflag.FlagSet) {

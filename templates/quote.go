@@ -134,8 +134,7 @@ func quoteJSON(value any) (string, error) {
 }
 
 // confValue is the rest of a line in mosquitto.conf, which knows no quotes: it
-// takes all after the first space, without those at the ends (conf.c,
-// conf__parse_string).
+// takes all after the first space, without those at the ends.
 func confValue(s string) (string, error) {
 	if s == "" || strings.TrimSpace(s) != s || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return "", errConf

@@ -1,10 +1,12 @@
 package export_test
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -76,6 +78,47 @@ func TestHeadersCompile(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// During a rollover a device trusts two roots, and every form has both.
+func TestTwoRoots(t *testing.T) {
+	t.Parallel()
+	d := device(t, provision.CredentialToken)
+	second, err := os.ReadFile(filepath.Join("..", "..", "certs", "testdata", "device.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := credentialsOf(d)["8883/1"]
+	d.Roots = append(d.Roots, second...)
+	block, _ := pem.Decode(second)
+	shims, err := filepath.Abs(filepath.Join("testdata", "c"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range programs() {
+		dir := t.TempDir()
+		file := render(t, p.format, d, options())[0]
+		put(t, dir, file.Name, file.Data)
+		args := append(append([]string{}, p.args...), "-I", dir, "-I", shims, "-o", "out", filepath.Join(shims, p.source))
+		runs(t, dir, p.compiler, append(args, p.libs...)...)
+		got := shown(runs(t, dir, filepath.Join(dir, "out")))
+		want := map[string]string{"root": hexOf(string(d.Roots))}
+		if p.der {
+			want = map[string]string{"tags": "2", "8883/1": first, "8884/1": hex.EncodeToString(block.Bytes)}
+		}
+		for name, value := range want {
+			if got[name] != value {
+				t.Errorf("%s: %s is %s, want %s", p.format, name, got[name], value)
+			}
+		}
+	}
+	files := render(t, export.DER, d, options())
+	if len(files) != 2 || files[1].Name != "ca-root-2.der" || !bytes.Equal(files[1].Data, block.Bytes) {
+		t.Errorf("%d files in DER", len(files))
+	}
+	if module := text(t, export.MicroPython, d); !bytes.Contains(module, []byte(`\x30`)) || bytes.Count(module, []byte("\n    (\n")) != 2 {
+		t.Errorf("the module has not two roots:\n%s", module)
 	}
 }
 

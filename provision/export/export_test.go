@@ -2,6 +2,7 @@ package export_test
 
 import (
 	"bytes"
+	"encoding/asn1"
 	"errors"
 	"flag"
 	"os"
@@ -211,6 +212,32 @@ func TestRenderIsRepeatable(t *testing.T) {
 	}
 }
 
+// The salts depend on the password: without it nobody can tell which they are.
+func TestSaltsDependOnThePassword(t *testing.T) {
+	t.Parallel()
+	salt := func(password string) []byte {
+		o := options()
+		o.Password = secret.New(password)
+		var pfx struct { // RFC 7292, 4
+			Version  int
+			AuthSafe asn1.RawValue
+			MacData  struct {
+				Mac        asn1.RawValue
+				Salt       []byte
+				Iterations int
+			}
+		}
+		if _, err := asn1.Unmarshal(render(t, export.P12, device(t, provision.CredentialX509), o)[0].Data, &pfx); err != nil {
+			t.Fatal(err)
+		}
+		return pfx.MacData.Salt
+	}
+	first, other := salt("a password"), salt("another password")
+	if len(first) < 8 || bytes.Equal(first, other) {
+		t.Errorf("the salts are %x and %x", first, other)
+	}
+}
+
 // A device that made its key itself has formats that do without it.
 func TestKeyElsewhere(t *testing.T) {
 	t.Parallel()
@@ -243,6 +270,7 @@ func TestRenderRefuses(t *testing.T) {
 		"a password not ours": {export.P12, func(_ *export.Device, o *export.Options) { o.Password = secret.New("canary\u00e9canary") }, "position 7"},
 		"five roots":          {export.DER, func(d *export.Device, _ *export.Options) { d.Roots = bytes.Repeat(d.Roots, 5) }, "at most"},
 		"no such format":      {"floppy", func(*export.Device, *export.Options) {}, "does not exist"},
+		"a bridge to IPv6":    {export.Mosquitto, func(d *export.Device, _ *export.Options) { d.Info.Host = "2001:db8::1" }, "the site's host is 2001:db8::1"},
 		"a path of two lines": {export.Mosquitto, func(_ *export.Device, o *export.Options) { o.Path = "/a\nb" }, "control character"},
 	}
 	for name, test := range tests {

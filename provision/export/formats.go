@@ -2,6 +2,7 @@ package export
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/tbcert/tbcert/provision"
 )
@@ -115,7 +116,7 @@ func programs() []kind {
 		},
 		{
 			name: Mosquitto, about: "bridge from a mosquitto of your own", carriesKey: true, beside: certificates,
-			files: []string{"mosquitto-bridge.conf"}, render: settings("device/mosquitto-bridge.conf", "mosquitto-bridge.conf"),
+			files: []string{"mosquitto-bridge.conf"}, render: bridge,
 		},
 	}
 }
@@ -164,6 +165,15 @@ func settings(template, file string) func(*page) ([]provision.File, error) {
 		named.Secret = p.device.Credential.Kind != provision.CredentialX509
 		return templated(template, file)(&named)
 	}
+}
+
+// bridge renders the settings of a bridge. mosquitto 2.0.11 resolves no IPv6
+// address of a bridge, in brackets or without (measured).
+func bridge(p *page) ([]provision.File, error) {
+	if strings.Contains(p.Host, ":") {
+		return nil, &UnfitError{Mosquitto, "names the server by a host name or an IPv4 address, as mosquitto takes no other for a bridge, and the site's host is " + p.Host}
+	}
+	return settings("device/mosquitto-bridge.conf", "mosquitto-bridge.conf")(p)
 }
 
 // everything is all files that a client needs.

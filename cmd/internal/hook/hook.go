@@ -31,6 +31,10 @@ type Command struct {
 	// Environ is the environment to take what the program gets from: everything
 	// but what begins with TBCERT_ or PG, which may be secrets.
 	Environ []string
+	// Asks is for a run on a terminal, where a program such as sudo may ask: one in
+	// a group of its own could not. Without it, a program whose time is over is
+	// stopped with all that it has started.
+	Asks bool
 	// Output gets what the program writes.
 	Output io.Writer
 }
@@ -66,6 +70,9 @@ func (c Command) Run(ctx context.Context) error {
 	program.Stdout, program.Stderr = c.Output, c.Output
 	program.Env = harmless(c.Environ)
 	program.WaitDelay = grace
+	if !c.Asks {
+		ownGroup(program)
+	}
 	err := program.Run()
 	switch {
 	case err == nil:

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -67,5 +69,21 @@ func TestRun(t *testing.T) {
 	}
 	if err := (hook.Command{Arguments: []string{"/no/such/program"}}).Run(t.Context()); err == nil || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// What a program has started ends with it; a lock shows that.
+func TestRunStopsChildren(t *testing.T) {
+	t.Parallel()
+	lock := filepath.Join(t.TempDir(), "lock")
+	command := hook.Command{Arguments: []string{"sh", "-c", `exec 9>"$0"; flock 9; sleep 600 >/dev/null 2>&1 & wait`, lock}, Environ: os.Environ(), Timeout: time.Second}
+	if err := command.Run(t.Context()); !errors.Is(err, hook.ErrTimeout) {
+		t.Errorf("got %v, want ErrTimeout", err)
+	}
+	if _, err := os.Stat(lock); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("flock", "-w", "10", lock, "true").CombinedOutput(); err != nil {
+		t.Errorf("its child is still there: %v\n%s", err, out)
 	}
 }

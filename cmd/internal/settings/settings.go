@@ -42,10 +42,19 @@ func (k Key) Env() string {
 // Keys is every setting that has an environment variable, by name.
 func Keys() []Key {
 	return []Key{
+		{Name: "acme", Usage: "address of a CA's ACME directory, or letsencrypt or staging", InFile: true},
+		{Name: "acme-ca", Usage: "file with roots to trust for the CA's own server", InFile: true},
+		{Name: "acme-challenge", Usage: "how names are proved to the CA: http-01, tls-alpn-01 or dns-01", InFile: true},
+		{Name: "acme-dns-hook", Usage: "program that changes the zone, for dns-01", InFile: true},
+		{Name: "acme-dns-key-file", Usage: "file with the TSIG key of --acme-dns-server", InFile: true},
+		{Name: "acme-dns-server", Usage: "primary server of the zone, for dns-01 by RFC 2136", InFile: true},
+		{Name: "acme-http", Usage: "where http-01 is answered", InFile: true},
+		{Name: "acme-tls", Usage: "where tls-alpn-01 is answered", InFile: true},
 		{Name: "api-key", Usage: "ThingsBoard API key (4.3 and later)", Sensitive: true},
 		{Name: "deploy", Usage: "what init writes settings for, besides ThingsBoard on Debian: " + strings.Join(Deployments(), ", "), InFile: true},
 		{Name: "device-days", Usage: "life of a device's certificate in days", InFile: true},
 		{Name: "dir", Usage: "the workspace"},
+		{Name: "email", Usage: "address that the ACME CA writes to", InFile: true},
 		{Name: "hook", Usage: "program that renew runs after a renewal", InFile: true},
 		{Name: "host", Usage: "host names and addresses of the server, separated by commas", InFile: true},
 		{Name: "inventory", Usage: "PostgreSQL URL of an inventory that several machines share", InFile: true},
@@ -53,6 +62,7 @@ func Keys() []Key {
 		{Name: "mqtt-password", Usage: "MQTT password of a device, for verify --username", Sensitive: true},
 		{Name: "mqtt-port", Usage: "port of plain MQTT", InFile: true},
 		{Name: "mqtts-port", Usage: "port of MQTT over TLS", InFile: true},
+		{Name: "name-constraints", Usage: "limit the CA to the server's names and addresses", InFile: true},
 		{Name: "org", Usage: "organization in the certificates", InFile: true},
 		{Name: "passphrase", Usage: "passphrase of the CA keys", Sensitive: true},
 		{Name: "password", Usage: "password of the ThingsBoard user", Sensitive: true},

@@ -23,23 +23,57 @@ const SiteFile = "tbcert.yaml"
 // Site is what tbcert.yaml says. It holds no secret. A zero field is a key
 // that is not in the file.
 type Site struct {
-	Hosts        []string `yaml:"host"`
-	Organization string   `yaml:"org"`
-	KeyType      string   `yaml:"key-type"`
-	ServerDays   int      `yaml:"server-days"`
-	RootYears    int      `yaml:"root-years"`
-	SingleTier   bool     `yaml:"single-tier"`
-	MQTTPort     int      `yaml:"mqtt-port"`
-	MQTTSPort    int      `yaml:"mqtts-port"`
-	Registrar    string   `yaml:"registrar"`
-	URL          string   `yaml:"url"`
-	User         string   `yaml:"user"`
-	Profile      string   `yaml:"profile"`
-	Inventory    string   `yaml:"inventory"`
-	DeviceDays   int      `yaml:"device-days"`
-	ProvisionKey string   `yaml:"provision-key"`
-	Hook         string   `yaml:"hook"`
-	Deploy       []string `yaml:"deploy"`
+	Hosts           []string `yaml:"host"`
+	Organization    string   `yaml:"org"`
+	KeyType         string   `yaml:"key-type"`
+	ServerDays      int      `yaml:"server-days"`
+	RootYears       int      `yaml:"root-years"`
+	SingleTier      bool     `yaml:"single-tier"`
+	NameConstraints bool     `yaml:"name-constraints"`
+	MQTTPort        int      `yaml:"mqtt-port"`
+	MQTTSPort       int      `yaml:"mqtts-port"`
+	Registrar       string   `yaml:"registrar"`
+	URL             string   `yaml:"url"`
+	User            string   `yaml:"user"`
+	Profile         string   `yaml:"profile"`
+	Inventory       string   `yaml:"inventory"`
+	DeviceDays      int      `yaml:"device-days"`
+	ProvisionKey    string   `yaml:"provision-key"`
+	Hook            string   `yaml:"hook"`
+	ACME            string   `yaml:"acme"`
+	Email           string   `yaml:"email"`
+	ACMECA          string   `yaml:"acme-ca"`
+	Challenge       string   `yaml:"acme-challenge"`
+	ACMEHTTP        string   `yaml:"acme-http"`
+	ACMETLS         string   `yaml:"acme-tls"`
+	DNSHook         string   `yaml:"acme-dns-hook"`
+	DNSServer       string   `yaml:"acme-dns-server"`
+	DNSKeyFile      string   `yaml:"acme-dns-key-file"`
+	Deploy          []string `yaml:"deploy"`
+}
+
+// text are the settings that are a text, by name, and where they are.
+func (s *Site) text() []struct {
+	Name  string
+	Value *string
+} {
+	return []struct {
+		Name  string
+		Value *string
+	}{
+		{"hook", &s.Hook}, {"acme", &s.ACME}, {"email", &s.Email}, {"acme-ca", &s.ACMECA}, {"acme-challenge", &s.Challenge}, {"acme-http", &s.ACMEHTTP},
+		{"acme-tls", &s.ACMETLS}, {"acme-dns-hook", &s.DNSHook}, {"acme-dns-server", &s.DNSServer}, {"acme-dns-key-file", &s.DNSKeyFile},
+	}
+}
+
+// Merge takes over what other says of an ACME CA, and its hook.
+func (s *Site) Merge(other Site) {
+	ours, theirs := s.text(), other.text()
+	for i := range ours {
+		if *theirs[i].Value != "" {
+			*ours[i].Value = *theirs[i].Value
+		}
+	}
 }
 
 // What a site gets when nothing else is said. The ports are IANA's for MQTT and
@@ -186,6 +220,7 @@ func (s Site) Values() map[string][]string {
 	set("server-days", strconv.Itoa(s.ServerDays), s.ServerDays != 0)
 	set("root-years", strconv.Itoa(s.RootYears), s.RootYears != 0)
 	set("single-tier", "true", s.SingleTier)
+	set("name-constraints", "true", s.NameConstraints)
 	set("mqtt-port", strconv.Itoa(s.MQTTPort), s.MQTTPort != 0)
 	set("mqtts-port", strconv.Itoa(s.MQTTSPort), s.MQTTSPort != 0)
 	set("registrar", s.Registrar, s.Registrar != "")
@@ -195,7 +230,9 @@ func (s Site) Values() map[string][]string {
 	set("inventory", s.Inventory, s.Inventory != "")
 	set("device-days", strconv.Itoa(s.DeviceDays), s.DeviceDays != 0)
 	set("provision-key", s.ProvisionKey, s.ProvisionKey != "")
-	set("hook", s.Hook, s.Hook != "")
+	for _, text := range s.text() {
+		set(text.Name, *text.Value, *text.Value != "")
+	}
 	if len(s.Deploy) > 0 {
 		values["deploy"] = slices.Clone(s.Deploy)
 	}
@@ -205,11 +242,12 @@ func (s Site) Values() map[string][]string {
 // Format writes a new tbcert.yaml.
 func (s Site) Format() ([]byte, error) {
 	comments := yaml.CommentMap{
-		"$.host":        {yaml.HeadComment(" The server's names and addresses. The first is the one that devices use.", " After a change: tbcert init")},
-		"$.key-type":    {yaml.HeadComment(" Certificates.")},
-		"$.mqtt-port":   {yaml.HeadComment(" The ports that devices use.")},
-		"$.registrar":   {yaml.HeadComment(" Where devices are registered: offline (an import file is written), thingsboard (with url and user) or mqtt.")},
-		"$.single-tier": {yaml.HeadComment(" The root signs the server certificate itself.")},
+		"$.host":             {yaml.HeadComment(" The server's names and addresses. The first is the one that devices use.", " After a change: tbcert init")},
+		"$.key-type":         {yaml.HeadComment(" Certificates.")},
+		"$.mqtt-port":        {yaml.HeadComment(" The ports that devices use.")},
+		"$.registrar":        {yaml.HeadComment(" Where devices are registered: offline (an import file is written), thingsboard (with url and user) or mqtt.")},
+		"$.name-constraints": {yaml.HeadComment(" The CA can vouch for the hosts above and nothing else. Not every device takes that: see tbcert status.")},
+		"$.single-tier":      {yaml.HeadComment(" The root signs the server certificate itself.")},
 	}
 	data, err := yaml.MarshalWithOptions(s.ordered(), yaml.WithComment(comments), yaml.IndentSequence(true))
 	if err != nil {
@@ -232,6 +270,7 @@ func (s Site) ordered() yaml.MapSlice {
 	add("root-years", s.RootYears, true)
 	add("org", s.Organization, s.Organization != "")
 	add("single-tier", true, s.SingleTier)
+	add("name-constraints", true, s.NameConstraints)
 	add("mqtt-port", s.MQTTPort, true)
 	add("mqtts-port", s.MQTTSPort, true)
 	add("registrar", s.Registrar, s.Registrar != "")
@@ -241,7 +280,9 @@ func (s Site) ordered() yaml.MapSlice {
 	add("inventory", s.Inventory, s.Inventory != "")
 	add("device-days", s.DeviceDays, s.DeviceDays != 0)
 	add("provision-key", s.ProvisionKey, s.ProvisionKey != "")
-	add("hook", s.Hook, s.Hook != "")
+	for _, text := range s.text() {
+		add(text.Name, *text.Value, *text.Value != "")
+	}
 	add("deploy", s.Deploy, len(s.Deploy) > 0)
 	return values
 }

@@ -49,6 +49,7 @@ func (s Site) Validate() []SettingError {
 	check("$.mqtt-port", "mqtt-port", inRange(s.MQTTPort, maxPort))
 	check("$.mqtts-port", "mqtts-port", inRange(s.MQTTSPort, maxPort))
 	check("$.registrar", "registrar", oneOf(s.Registrar, Registrars()))
+	check("$.acme-challenge", "acme-challenge", oneOf(s.Challenge, []string{"http-01", "tls-alpn-01", "dns-01"}))
 	for i, kind := range s.Deploy {
 		check(fmt.Sprintf("$.deploy[%d]", i), "deploy", oneOf(kind, Deployments()))
 	}

@@ -3,7 +3,10 @@ package site
 import (
 	"crypto"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io/fs"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -28,7 +31,7 @@ func (i *initializer) authorities() error {
 			site.TrustRoots = site.Anchors()
 		}
 		i.add(workspace.File{Name: workspace.RootFile, Data: certs.EncodeCertificates(site.TrustRoots...)})
-		return nil
+		return i.constraints()
 	}
 	if i.old.Foreign() {
 		return &ConflictError{
@@ -37,6 +40,88 @@ func (i *initializer) authorities() error {
 		}
 	}
 	return i.newCA()
+}
+
+// permittedHosts is what the CA is to be limited to; none: no limit.
+func (i *initializer) permittedHosts() []string {
+	if !i.result.Site.Settings.NameConstraints {
+		return nil
+	}
+	return i.result.Site.Settings.Hosts
+}
+
+// constraints issues the server CA again, with a new key, when its name
+// constraints are not those of the settings. Devices trust the root and see no
+// difference. (With its old key, the old certificate would still be good for
+// what the new one forbids.)
+func (i *initializer) constraints() error {
+	site := i.result.Site
+	if site.ServerCA == nil {
+		return i.constrainedRoot()
+	}
+	if fitsConstraints(site.ServerCA, i.permittedHosts()) {
+		return nil
+	}
+	key, err := i.readKey(workspace.RootKey)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &ConflictError{
+			Problem: fmt.Sprintf("other name constraints need a new server CA, and the root's key that signs it, %s, is not here", i.ws.Path(workspace.RootKey)),
+			Fix:     "put it back for this run",
+		}
+	}
+	if err != nil {
+		return err
+	}
+	root, err := certs.ImportAuthority(site.RootCA, key, i.request.Maker)
+	if err != nil {
+		return fmt.Errorf("%s: %w", i.ws.Path(workspace.RootCert), err)
+	}
+	i.generation = generationMark.FindString(site.ServerCA.Subject.CommonName)
+	server, err := i.issuingCA(root, certs.PurposeServer, "Server CA")
+	if err != nil {
+		return err
+	}
+	site.ServerCA, i.issuer, i.result.NewServerCA = server.Certificate, server, true
+	return i.addServerCA(server)
+}
+
+// addServerCA writes a server CA, its key with a passphrase when the root's has
+// one.
+func (i *initializer) addServerCA(server *certs.Authority) error {
+	old, err := i.ws.ReadSecret(workspace.RootKey)
+	if err != nil {
+		return err
+	}
+	var passphrase secret.Text
+	if certs.KeyIsEncrypted(old) {
+		if passphrase, err = i.request.Passphrase(false, i.ws.Path(workspace.RootKey)); err != nil {
+			return err
+		}
+	}
+	key, err := encodeCAKey(server.Key, passphrase)
+	if err != nil {
+		return err
+	}
+	i.add(workspace.File{Name: workspace.ServerCACert, Data: certs.EncodeCertificates(server.Certificate)})
+	i.add(workspace.File{Name: workspace.ServerCAKey, Data: key, Secret: true})
+	return nil
+}
+
+// constrainedRoot refuses name constraints for a root that has none.
+func (i *initializer) constrainedRoot() error {
+	root := i.result.Site.RootCA[0]
+	if len(i.permittedHosts()) == 0 || len(certs.PermittedHosts(root)) > 0 {
+		return nil
+	}
+	return &ConflictError{
+		Problem: "the root of this single-tier site has no name constraints, and would have to be replaced for them",
+		Fix:     "a CA is never replaced by init, because every device trusts it; use another workspace (-C DIR)",
+	}
+}
+
+// fitsConstraints reports whether a CA is limited to these hosts and no others.
+func fitsConstraints(ca *x509.Certificate, hosts []string) bool {
+	return slices.Equal(sorted(certs.PermittedHosts(ca)), sorted(canonical(hosts)))
 }
 
 // keepsCA refuses what would need another CA.
@@ -111,13 +196,14 @@ func (i *initializer) rootAuthority() (*certs.Authority, error) {
 		}
 		return root, nil
 	}
-	pathLen := 1
+	pathLen, rootHosts := 1, []string(nil) // the server CA has the constraints, and can be issued again for another host
 	if wanted.SingleTier {
-		pathLen = 0
+		pathLen, rootHosts = 0, i.permittedHosts()
 	}
 	root, err := i.request.Maker.NewRoot(certs.RootProfile{
 		CommonName: commonName("Root CA"+i.generation, wanted.Hosts[0]), Organization: wanted.Organization,
 		KeyType: certs.KeyType(wanted.KeyType), Years: wanted.RootYears, PathLen: pathLen,
+		PermittedHosts: rootHosts,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the root CA: %w", err)
@@ -145,9 +231,13 @@ func (i *initializer) issuingCAs(root *certs.Authority) ([]caFiles, error) {
 
 func (i *initializer) issuingCA(root *certs.Authority, purpose certs.Purpose, name string) (*certs.Authority, error) {
 	wanted := i.result.Site.Settings
+	var permitted []string
+	if purpose == certs.PurposeServer {
+		permitted = i.permittedHosts()
+	}
 	ca, err := root.NewIssuing(certs.IssuingProfile{
 		CommonName: commonName(name+i.generation, wanted.Hosts[0]), Organization: wanted.Organization,
-		KeyType: certs.KeyType(wanted.KeyType), Purpose: purpose,
+		KeyType: certs.KeyType(wanted.KeyType), Purpose: purpose, PermittedHosts: permitted,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the %s: %w", name, err)

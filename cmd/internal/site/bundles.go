@@ -2,6 +2,7 @@ package site
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -116,10 +117,20 @@ func (e *examination) crl() {
 		return
 	}
 	const again = "run tbcert revoke --crl, and give the list to the brokers that check it"
-	crl, err := certs.ParseCRL(data)
-	switch {
-	case err != nil:
+	crls, err := certs.ParseCRLs(data)
+	if err != nil {
 		e.found(workspace.DeviceCRL, again, "it cannot be read")
+		return
+	}
+	issuer := e.site.DeviceCA
+	if issuer == nil && len(e.site.RootCA) > 0 {
+		issuer = e.site.RootCA[0]
+	}
+	if issuer != nil && !slices.ContainsFunc(crls, func(crl *x509.RevocationList) bool { return bytes.Equal(crl.RawIssuer, issuer.RawSubject) }) {
+		e.found(workspace.DeviceCRL, again, "it has no list of %q: brokers that check it refuse the devices of this CA", issuer.Subject.CommonName)
+	}
+	crl := slices.MinFunc(crls, func(a, b *x509.RevocationList) int { return a.NextUpdate.Compare(b.NextUpdate) })
+	switch {
 	case e.now.After(crl.NextUpdate):
 		e.found(workspace.DeviceCRL, again, "the list of revoked certificates ended on %s: brokers that check it refuse every device", crl.NextUpdate.UTC().Format(time.DateOnly))
 	case crl.NextUpdate.Sub(e.now) <= crlWindow:

@@ -38,6 +38,7 @@ func Examine(ws *workspace.Workspace, s *Site, now time.Time) []Finding {
 	e.files()
 	e.dates()
 	e.serverFits()
+	e.constraints()
 	e.keyStore()
 	e.crl()
 	return e.findings
@@ -70,16 +71,13 @@ type wantedFile struct {
 // layout lists the files that a complete site has.
 func (e *examination) layout() []wantedFile {
 	if e.site.Foreign() {
-		return []wantedFile{{workspace.SettingsFile, false}, {workspace.RootFile, false}}
+		files := []wantedFile{{workspace.SettingsFile, false}, {workspace.RootFile, false}}
+		if e.site.Settings.ACME == "" {
+			return files
+		}
+		return append(append(files, serverLayout()...), wantedFile{workspace.AccountKey, true})
 	}
-	files := []wantedFile{
-		{workspace.SettingsFile, false}, {workspace.RootFile, false}, {workspace.RootCert, false},
-		{workspace.ServerPEM, true}, {workspace.ServerCert, false}, {workspace.ServerKey, true},
-		{workspace.ServerPKCS12, true}, {workspace.ServerConf, true},
-	}
-	for _, file := range deploymentFiles(e.site.Settings.Deploy) {
-		files = append(files, wantedFile{file.name, file.secret})
-	}
+	files := append([]wantedFile{{workspace.SettingsFile, false}, {workspace.RootFile, false}, {workspace.RootCert, false}}, serverLayout()...)
 	if e.site.Settings.SingleTier {
 		return append(files, wantedFile{workspace.RootKey, true})
 	}
@@ -87,10 +85,21 @@ func (e *examination) layout() []wantedFile {
 		wantedFile{workspace.DeviceCACert, false}, wantedFile{workspace.DeviceCAKey, true})
 }
 
+// serverLayout lists the files of the server.
+func serverLayout() []wantedFile {
+	return []wantedFile{
+		{workspace.ServerPEM, true}, {workspace.ServerCert, false}, {workspace.ServerKey, true},
+		{workspace.ServerPKCS12, true}, {workspace.ServerConf, true},
+	}
+}
+
 // files looks for what is missing, and for secrets that others can read.
 func (e *examination) files() {
 	for _, file := range e.layout() {
 		e.file(file)
+	}
+	for _, file := range deploymentFiles(e.site.Settings.Deploy) {
+		e.file(wantedFile{file.name, file.secret})
 	}
 	// The root's key may be kept elsewhere once the issuing CAs exist.
 	if there, err := e.ws.Exists(workspace.RootKey); err == nil && there && !e.site.Settings.SingleTier {
@@ -123,7 +132,7 @@ func (e *examination) file(file wantedFile) {
 // dates looks for certificates near or past their end.
 func (e *examination) dates() {
 	const issue = "run tbcert renew; then give the new certificate to ThingsBoard"
-	const replace = "plan a new CA: every device has to get the new root before this one ends"
+	const replace = "plan a new CA: every device has to get the new root before this one ends (tbcert runbook rollover)"
 	if len(e.site.RootCA) > 0 {
 		e.date(workspace.RootCert, replace, e.site.RootCA[0])
 	}
@@ -173,6 +182,17 @@ func (e *examination) serverFits() {
 	if held := sorted(certs.Hosts(leaf)); !slices.Equal(held, wanted) {
 		e.found(workspace.ServerPEM, reissue, "the certificate is for %v, and %s says %v", held, workspace.SettingsFile, wanted)
 	}
+}
+
+// constraints looks whether the server CA has the name constraints that the
+// settings ask for.
+func (e *examination) constraints() {
+	ca, wanted := e.site.ServerCA, e.site.Settings
+	if ca == nil || !wanted.NameConstraints || fitsConstraints(ca, wanted.Hosts) {
+		return
+	}
+	e.found(workspace.ServerCACert, "run tbcert init: it issues the server CA again", "its name constraints are for %v, and %s says %v",
+		certs.PermittedHosts(ca), workspace.SettingsFile, wanted.Hosts)
 }
 
 // verifyServer builds the chain as a device does, at a moment when the leaf is

@@ -48,6 +48,7 @@ type Result struct {
 	Site          *Site
 	Files         []workspace.File
 	NewCA         bool // a CA was made or brought
+	NewServerCA   bool // the server CA was issued again, for other name constraints
 	NewServer     bool // the server certificate was issued
 	KeysEncrypted bool // with NewCA: its keys have a passphrase
 	Deployed      []Deployed
@@ -82,7 +83,7 @@ func Init(ws *workspace.Workspace, request Request) (*Result, error) {
 		wanted.Hosts = request.DefaultHosts()
 	}
 	i.result = &Result{Site: &Site{Settings: wanted}}
-	for _, step := range []func() error{i.settings, i.authorities, i.server, i.forThingsBoard, i.deployments} {
+	for _, step := range []func() error{i.settings, i.authorities, i.server, i.forThingsBoard} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -125,12 +126,14 @@ func merge(old, asked settings.Site) settings.Site {
 	merged.RootYears = cmp.Or(asked.RootYears, old.RootYears)
 	merged.Organization = cmp.Or(asked.Organization, old.Organization)
 	merged.SingleTier = asked.SingleTier || old.SingleTier
+	merged.NameConstraints = asked.NameConstraints || old.NameConstraints
 	merged.MQTTPort = cmp.Or(asked.MQTTPort, old.MQTTPort)
 	merged.MQTTSPort = cmp.Or(asked.MQTTSPort, old.MQTTSPort)
 	merged.Registrar = cmp.Or(asked.Registrar, old.Registrar)
 	merged.URL = cmp.Or(asked.URL, old.URL)
 	merged.User = cmp.Or(asked.User, old.User)
 	merged.Profile = cmp.Or(asked.Profile, old.Profile)
+	merged.Merge(asked)
 	return merged.WithDefaults()
 }
 
@@ -157,6 +160,12 @@ func (i *initializer) server() error {
 	} else if err := i.issueServer(); err != nil {
 		return err
 	}
+	return i.serverFiles()
+}
+
+// serverFiles writes the key and the chain, together and apart.
+func (i *initializer) serverFiles() error {
+	site := i.result.Site
 	key, err := certs.EncodeKey(site.ServerKey)
 	if err != nil {
 		return err
@@ -183,7 +192,31 @@ func (i *initializer) issueServer() error {
 	}
 	i.result.Site.Server, i.result.Site.ServerKey = issued.Chain, issued.Key
 	i.result.NewServer = true
-	return nil
+	return i.permitted()
+}
+
+// permitted refuses a server certificate with a name that a CA above it may not
+// vouch for (RFC 5280, 4.2.1.10): devices would. Such a CA is the root of a
+// single-tier site, or one that was brought.
+func (i *initializer) permitted() error {
+	var fault x509.CertificateInvalidError
+	if !errors.As(i.trusted(i.result.Site.Anchors()), &fault) || fault.Reason != x509.CANotAuthorizedForThisName {
+		return nil
+	}
+	if i.renew && i.result.Site.Settings.NameConstraints && i.result.Site.ServerCA != nil {
+		fix := "run `tbcert init`, which issues the server CA again for it"
+		if i.keyDir == nextDir {
+			fix = "take it out of there until the rollover has moved to the new root, then add it with `tbcert init --host`"
+		}
+		return &ConflictError{
+			Problem: fmt.Sprintf("the name constraints of the server CA forbid one of the hosts in %s (%s)", workspace.SettingsFile, fault.Detail),
+			Fix:     fix,
+		}
+	}
+	return &ConflictError{
+		Problem: "name constraints of a CA above the server certificate forbid one of its hosts (" + fault.Detail + ")",
+		Fix:     "a CA is never replaced by init, because every device trusts it; use a host that it permits, or another workspace (-C DIR)",
+	}
 }
 
 // serverStands reports whether the server certificate that is there is the one

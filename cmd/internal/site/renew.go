@@ -81,7 +81,7 @@ func Renew(ws *workspace.Workspace, request Request) (*Result, error) {
 	wanted := *old
 	wanted.Settings = old.Settings.WithDefaults()
 	i.result = &Result{Site: &wanted}
-	for _, step := range []func() error{i.server, i.proved, i.previous, i.forThingsBoard, i.deployments} {
+	for _, step := range []func() error{i.server, i.proved, i.previous, i.forThingsBoard} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -102,11 +102,11 @@ func (i *initializer) previous() error {
 // proved judges the new certificate as devices will.
 func (i *initializer) proved() error {
 	site := i.result.Site
-	leaf, before := site.Server[0], i.old.Server[0]
+	leaf := site.Server[0]
 	if !certs.KeyFits(site.ServerKey, leaf) {
 		return &UnprovedError{Problem: "its key is another certificate's", Fix: "this should not happen; run this again"}
 	}
-	if ends := site.signer().NotAfter; !leaf.NotAfter.After(before.NotAfter) && leaf.NotAfter.Equal(ends) {
+	if i.capped(leaf) {
 		return &UnprovedError{
 			Problem: fmt.Sprintf("it would end on %s, no later than the old one, because its CA ends then", leaf.NotAfter.UTC().Format(time.DateOnly)),
 			Fix:     "the CA has to be replaced: see `tbcert runbook rollover`",
@@ -116,6 +116,15 @@ func (i *initializer) proved() error {
 		return &UnprovedError{Problem: fmt.Sprintf("devices that have %s would refuse it: %v", workspace.RootFile, err), Fix: "see what is in that file with `tbcert inspect`"}
 	}
 	return i.provedForBundles()
+}
+
+// capped reports whether a certificate of the own CA ends with it, no later than the
+// one before.
+func (i *initializer) capped(leaf *x509.Certificate) bool {
+	if len(i.result.Site.RootCA) == 0 || len(i.old.Server) == 0 {
+		return false
+	}
+	return !leaf.NotAfter.After(i.old.Server[0].NotAfter) && leaf.NotAfter.Equal(i.result.Site.signer().NotAfter)
 }
 
 // provedForBundles looks at each root file that a bundle has.
@@ -149,12 +158,18 @@ func (i *initializer) provedForBundles() error {
 	return nil
 }
 
+// clockSkew is how far the clock of a CA may be ahead of ours.
+const clockSkew = time.Minute
+
 // trusted verifies the new certificate with some roots, for every name.
 func (i *initializer) trusted(anchors []*x509.Certificate) error {
 	site := i.result.Site
 	options := x509.VerifyOptions{
 		Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: i.now,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	if ahead := site.Server[0].NotBefore.Sub(i.now); ahead > 0 && ahead < clockSkew {
+		options.CurrentTime = site.Server[0].NotBefore
 	}
 	for _, root := range anchors {
 		options.Roots.AddCert(root)

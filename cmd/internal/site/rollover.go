@@ -81,6 +81,11 @@ func StageOf(ws *workspace.Workspace, s *Site) (Stage, error) {
 	return StageNone, err
 }
 
+// HadRollover reports whether there was a CA before this one.
+func HadRollover(ws *workspace.Workspace) (bool, error) {
+	return ws.Exists(in(previousDir, workspace.RootCert))
+}
+
 // stageError says that a step of a rollover cannot be taken now.
 func stageError(stage Stage, wanted string) error {
 	switch stage {
@@ -120,8 +125,8 @@ func StartRollover(ws *workspace.Workspace, request Request) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	i.generation = nextGeneration(i.old.RootCA[0].Subject.CommonName)
-	if brought := request.Import; brought != nil && brought.Certificates[len(brought.Certificates)-1].Equal(i.old.Anchors()[0]) {
+	i.generation = nextGeneration(i.old.signer().Subject.CommonName) // a brought root may have any name
+	if brought := request.Import; brought != nil && slices.ContainsFunc(i.old.Anchors(), brought.Certificates[len(brought.Certificates)-1].Equal) {
 		return nil, &ConflictError{Problem: brought.CertFile + " has the root that the site has", Fix: "bring another one"}
 	}
 	if err := i.passphraseOfOldKeys(); err != nil {
@@ -189,7 +194,7 @@ func MoveRollover(ws *workspace.Workspace, request Request) (*Result, error) {
 	site.RootCA, site.ServerCA, site.DeviceCA = next.rootCA, next.serverCA, next.deviceCA
 	site.TrustRoots = append([]*x509.Certificate{next.root()}, slices.DeleteFunc(slices.Clone(i.old.TrustRoots), next.root().Equal)...)
 	i.keyDir = nextDir
-	for _, step := range []func() error{i.server, i.proved, i.previous, i.forThingsBoard, i.deployments, i.swapCA} {
+	for _, step := range []func() error{i.server, i.proved, i.previous, i.forThingsBoard, i.swapCA} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -210,9 +215,8 @@ func (i *initializer) swapCA() error {
 		if err != nil {
 			return err
 		}
-		if old != nil {
-			i.add(workspace.File{Name: in(previousDir, name), Data: old, Secret: isKey})
-		}
+		// That of a rollover before must not stay beside what comes from now.
+		i.add(workspace.File{Name: in(previousDir, name), Data: old, Secret: isKey, Remove: old == nil})
 		next, err := optional(read(in(nextDir, name)))
 		if err != nil {
 			return err
@@ -242,6 +246,24 @@ func FinishRollover(ws *workspace.Workspace) (*Result, error) {
 	i.add(workspace.File{Name: workspace.RootFile, Data: certs.EncodeCertificates(site.TrustRoots...)})
 	i.add(workspace.File{Name: workspace.Delivered, Remove: true})
 	return i.result, i.deployments()
+}
+
+// PreviousDeviceCA is the CA whose certificates devices may still have because a
+// rollover is not finished, its chain up to the old root, and the file of its key.
+// There is none when there is no such rollover.
+func PreviousDeviceCA(ws *workspace.Workspace, s *Site) (chain []*x509.Certificate, keyFile string, err error) {
+	stage, err := StageOf(ws, s)
+	if err != nil || stage != StageMoved {
+		return nil, "", err
+	}
+	previous, err := loadGeneration(ws, previousDir)
+	if err != nil {
+		return nil, "", err
+	}
+	if previous.deviceCA == nil {
+		return previous.rootCA, in(previousDir, workspace.RootKey), nil
+	}
+	return append([]*x509.Certificate{previous.deviceCA}, previous.rootCA...), in(previousDir, workspace.DeviceCAKey), nil
 }
 
 // A Rollover is how far the devices have come with a change of the root.

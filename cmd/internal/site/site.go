@@ -51,6 +51,15 @@ func (s *Site) Intermediates() []*x509.Certificate {
 	return []*x509.Certificate{s.ServerCA}
 }
 
+// PermittedHosts are the names and addresses that name constraints limit the
+// server's CA to; none when they do not.
+func (s *Site) PermittedHosts() []string {
+	if s.ServerCA == nil && len(s.RootCA) == 0 {
+		return nil
+	}
+	return certs.PermittedHosts(s.signer())
+}
+
 // signer is the CA that signs the server certificate.
 func (s *Site) signer() *x509.Certificate {
 	if s.ServerCA != nil {

@@ -21,7 +21,8 @@ type confData struct {
 	KeyStorePassword string
 }
 
-// forThingsBoard writes the keystore and the settings that ThingsBoard needs.
+// forThingsBoard writes the keystore and the settings that ThingsBoard needs,
+// and those of the site's deployments.
 // A keystore has random salts, so the one that is there stays as long as it
 // opens with the password on record and holds the server's certificate.
 func (i *initializer) forThingsBoard() error {
@@ -45,7 +46,7 @@ func (i *initializer) forThingsBoard() error {
 		return err
 	}
 	i.add(workspace.File{Name: workspace.ServerConf, Data: conf, Secret: true})
-	return nil
+	return i.deployments()
 }
 
 // keyStoreStands gives the password of the keystore that is there, and whether

@@ -41,6 +41,9 @@ const (
 	PreviousPEM    = "server/previous/mqttserver.pem"
 	HookOwed       = "server/hook-owed"
 	Delivered      = "ca/delivered"
+	AccountKey     = "acme/account.key"
+	PendingKey     = "acme/server.key"
+	PendingChain   = "acme/server.pem"
 	DevicesDir     = "devices"
 	TemplatesDir   = "templates" // a user's own, in the place of tbcert's
 	InventoryFile  = "inventory.db"
