@@ -51,6 +51,7 @@ func Keys() []Key {
 		{Name: "acme-http", Usage: "where http-01 is answered", InFile: true},
 		{Name: "acme-tls", Usage: "where tls-alpn-01 is answered", InFile: true},
 		{Name: "api-key", Usage: "ThingsBoard API key (4.3 and later)", Sensitive: true},
+		{Name: "deploy", Usage: "what init writes settings for, besides ThingsBoard on Debian: " + strings.Join(Deployments(), ", "), InFile: true},
 		{Name: "device-days", Usage: "life of a device's certificate in days", InFile: true},
 		{Name: "dir", Usage: "the workspace"},
 		{Name: "email", Usage: "address that the ACME CA writes to", InFile: true},
