@@ -70,6 +70,7 @@ func LintRules() []LintRule {
 		{"names-cn-only", Error, "devices look for the name in subjectAltName only (RFC 9525, 6.3)"},
 		{"name-ip", Error, "an address must stand in subjectAltName as an address, not as a name (RFC 5280, 4.2.1.6)"},
 		{"usage-not-server", Error, "its extended key usage does not have serverAuth, and devices refuse it"},
+		{"usage-unsaid", Warning, "Apple's devices refuse a server certificate without the extended key usage serverAuth"},
 		{"usage-key", Error, "its key usage does not have digitalSignature, which every handshake of TLS 1.3 needs"},
 		{"usage-ca", Warning, "it is a CA certificate: whoever has the server's key can issue certificates that devices trust"},
 		{"too-long", Warning, "Apple's devices refuse a server certificate that is good for more than 825 days (398 from a public CA)"},
@@ -105,7 +106,8 @@ type LintOptions struct {
 // ErrNoBlocks is for a file with neither a certificate nor a key in PEM.
 var ErrNoBlocks = errors.New("it holds neither a certificate nor a private key in PEM")
 
-// Apple's rule for server certificates of any CA (support.apple.com/103769).
+// Apple's rule for server certificates of any CA (support.apple.com/103769, which
+// also wants the extended key usage serverAuth).
 const appleDays = 825
 
 // blocks of ThingsBoard's parser (org.bouncycastle.openssl.PEMParser).
@@ -397,7 +399,10 @@ func (l *linter) lintNames(leaf placed) {
 func (l *linter) lintUsage(leaf placed) {
 	cert := leaf.cert
 	const again = "issue it again for a server, or let tbcert init issue one"
-	if usages := ExtKeyUsages(cert); len(usages) > 0 && !slices.Contains(usages, "serverAuth") && !slices.Contains(usages, "anyExtendedKeyUsage") {
+	usages := ExtKeyUsages(cert)
+	if len(usages) == 0 {
+		l.found("usage-unsaid", leaf, again, "it has no extended key usage")
+	} else if !slices.Contains(usages, "serverAuth") && !slices.Contains(usages, "anyExtendedKeyUsage") {
 		l.found("usage-not-server", leaf, again, fmt.Sprintf("it is for %s only", strings.Join(usages, ", ")))
 	}
 	if cert.KeyUsage != 0 && cert.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
