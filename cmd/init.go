@@ -20,6 +20,7 @@ type initOptions struct {
 	settings       settings.Site
 	caCert, caKey  string
 	passphraseFile string
+	caKeyURI       string
 	acme           acmeOptions
 }
 
@@ -37,6 +38,7 @@ func (o *initOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.caCert, "ca-cert", "", "bring a CA: its certificate (PEM; then its issuers up to the root, if it is no root)")
 	flags.StringVar(&o.caKey, "ca-key", "", "bring a CA: its private key (PEM)")
 	flags.StringVar(&o.passphraseFile, "passphrase-file", "", "file with the passphrase of the CA keys (or TBCERT_PASSPHRASE)")
+	flags.StringVar(&o.caKeyURI, "ca-key-uri", "", "make the CA keys in a token (PKCS#11), or use those that are there:\npkcs11:token=NAME;object=NAME?module-path=FILE (and &pin-source=file:FILE, else TBCERT_PKCS11_PIN)")
 	o.acme.addFlags(flags, &o.settings)
 }
 
@@ -113,7 +115,7 @@ func usesACME(ws *workspace.Workspace, asked settings.Site) (bool, error) {
 func (o *initOptions) request(command *cobra.Command, a *app) (site.Request, error) {
 	ctx, flags := command.Context(), command.Flags()
 	asked := o.given(flags)
-	if err := checkGiven(flags, asked); err != nil {
+	if err := errors.Join(checkGiven(flags, asked), absolute(&asked)); err != nil {
 		return site.Request{}, err
 	}
 	passphrase := &passphrases{app: a, file: o.passphraseFile}
@@ -124,6 +126,9 @@ func (o *initOptions) request(command *cobra.Command, a *app) (site.Request, err
 			return passphrase.get(ctx, create, file)
 		},
 		Maker: certs.Maker{Now: a.process.Now},
+	}
+	if err := a.useTokens(ctx, &request, o.caKeyURI); err != nil {
+		return request, err
 	}
 	var err error
 	request.Import, err = o.readImport(ctx, passphrase)

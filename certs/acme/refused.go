@@ -30,6 +30,11 @@ const typePrefix = "urn:ietf:params:acme:error:"
 // explain makes a RefusedError of a CA's problem.
 func (c *Client) explain(err error) error {
 	var problem lib.Problem
+	var refusal *RefusedError
+	var challenge *ChallengeError
+	if errors.As(err, &refusal) || errors.As(err, &challenge) {
+		return err
+	}
 	if !errors.As(err, &problem) {
 		return fmt.Errorf("the CA %s: %w", c.config.Directory, err)
 	}
@@ -49,7 +54,7 @@ func (c *Client) explain(err error) error {
 // fix says what to do about a problem.
 func (c *Client) fix(refused *RefusedError) string {
 	if refused.Host == "" && (refused.Type == "unauthorized" || refused.Type == "malformed") {
-		return "it is about the account: see that --acme-eab-kid and its key are right, if the CA wants them"
+		return "it is about the account: move acme/account.key away to begin a new one, and see that --acme-eab-kid and its key are right, if the CA wants them"
 	}
 	switch refused.Type {
 	case "connection", "tls", "unauthorized", "incorrectResponse":

@@ -66,6 +66,7 @@ func Keys() []Key {
 		{Name: "org", Usage: "organization in the certificates", InFile: true},
 		{Name: "passphrase", Usage: "passphrase of the CA keys", Sensitive: true},
 		{Name: "password", Usage: "password of the ThingsBoard user", Sensitive: true},
+		{Name: "pkcs11-pin", Usage: "PIN of the token with the CA keys", Sensitive: true},
 		{Name: "profile", Usage: "device profile in ThingsBoard", InFile: true},
 		{Name: "provision-key", Usage: "provision device key of the profile, for the registrar mqtt", InFile: true},
 		{Name: "provision-secret", Usage: "provision device secret of the profile, for the registrar mqtt", Sensitive: true},

@@ -40,6 +40,10 @@ type Request struct {
 	// CA beside an existing one gets the passphrase of that.
 	Passphrase func(create bool, file string) (secret.Text, error)
 	Maker      certs.Maker
+	// NewCAKey makes the key of a CA in a token, or finds it there; nil: Maker
+	// makes it. OpenKey opens one by what its file says.
+	NewCAKey func(name string, kind certs.KeyType) (crypto.Signer, error)
+	OpenKey  func(uri string) (crypto.Signer, error)
 }
 
 // Result is what init made of a site: the site as it will be, and the files to
