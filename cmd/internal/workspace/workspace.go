@@ -371,3 +371,10 @@ func Temporary(prefix string) (dir string, remove func() error, err error) {
 	dir, err = os.MkdirTemp("", prefix)
 	return dir, func() error { return os.RemoveAll(dir) }, err
 }
+
+// OpenToOthers reports whether group or others can read a file that the user named
+// outside the workspace.
+func OpenToOthers(name string) (bool, error) {
+	info, err := os.Stat(name)
+	return err == nil && readableByOthers(info), err
+}
