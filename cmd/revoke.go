@@ -72,7 +72,7 @@ func runRevoke(command *cobra.Command, a *app, options *revokeOptions, names []s
 			return err
 		}
 		options.server.changes = true
-		changer, err = options.server.registrar(f)
+		changer, err = options.server.registrar(ctx, f)
 		return err
 	})
 	if err != nil {

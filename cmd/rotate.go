@@ -87,7 +87,7 @@ func runRotate(command *cobra.Command, a *app, options *rotateOptions, names []s
 			return err
 		}
 		options.server.changes = true
-		changer, err = options.server.registrar(f)
+		changer, err = options.server.registrar(ctx, f)
 		return err
 	})
 	if err != nil {
