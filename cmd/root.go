@@ -3,6 +3,7 @@ package cmd
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -31,7 +32,7 @@ type globalOptions struct {
 }
 
 func (a *app) streams() ui.Streams {
-	return ui.Streams{In: a.process.In, Out: a.process.Out, Err: a.process.Err}
+	return ui.Streams{In: a.process.In, Out: a.process.Out, Err: a.process.Err, Columns: a.process.Columns}
 }
 
 // workspace is the directory that this run works in.
@@ -90,6 +91,9 @@ func newRoot(a *app) *cobra.Command {
 		newInit, newFetch, newProvision, newVerify, newRenew, newRotate, newRevoke, newStatus, newInspect, newExport, newRunbook, newSandbox, newDemo, newMan, newVersion, newEnvironment,
 	} {
 		root.AddCommand(command(a))
+	}
+	if width := a.ui.Width(); width > 0 {
+		root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped "+strconv.Itoa(width)+" "))
 	}
 	return root
 }

@@ -9,7 +9,6 @@ import (
 	"iter"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -581,8 +580,8 @@ func (v *verification) warn(ctx context.Context) (goOn bool, err error) {
 	if o.takeOver {
 		v.app.ui.Warn("connecting as %s: ThingsBoard closes the session of each that is at work (--take-over).", who)
 	} else {
-		v.app.ui.Warn("connecting as %s: ThingsBoard closes the session of each that is at work, for a moment.\n%s", who,
-			strings.TrimSpace("With --url and a login, those are proved by ThingsBoard's own record; --canary NAME connects as one alone,\nand --server-only as none."))
+		v.app.ui.Warn("connecting as %s: ThingsBoard closes the session of each that is at work, for a moment.\n"+
+			"With --url and a login, those are proved by ThingsBoard's own record; --canary NAME connects as one alone, and --server-only as none.", who)
 	}
 	if v.app.global.yes || o.takeOver || !v.app.ui.CanAsk() {
 		return true, nil
