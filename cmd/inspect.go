@@ -41,7 +41,7 @@ lists, or one of them but a key in DER), or what certificates a TLS server prese
 shown. A server is not logged in to.`,
 		Example: `  tbcert inspect server/mqttserver.pem
   tbcert inspect tb.example.com:8883 -o json`,
-		Args: cobra.ExactArgs(1),
+		Args: takes(cobra.ExactArgs(1), "name one file, or a server as HOST:PORT"),
 	}
 	command.Flags().DurationVar(&timeout, "timeout", verify.DefaultTimeout, "patience with a server")
 	command.RunE = a.run(func(command *cobra.Command, args []string) error {

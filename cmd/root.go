@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -132,6 +133,16 @@ func (a *app) resolve(command *cobra.Command, file map[string][]string) error {
 		}
 	}
 	return nil
+}
+
+// takes checks the arguments, and says what they are to be.
+func takes(check cobra.PositionalArgs, what string) cobra.PositionalArgs {
+	return func(command *cobra.Command, args []string) error {
+		if check(command, args) != nil {
+			return errors.New(what)
+		}
+		return nil
+	}
 }
 
 // run makes a command's RunE of its run function.
