@@ -33,7 +33,7 @@ func (o *acmeOptions) addFlags(flags *pflag.FlagSet, s *settings.Site) {
 	flags.StringVar(&s.Challenge, "acme-challenge", "", "how names are proved: http-01 (port 80), tls-alpn-01 (port 443) or dns-01 (the zone)\n(default: http-01, and dns-01 with a hook or server for it)")
 	flags.StringVar(&s.ACMEHTTP, "acme-http", "", "where http-01 is answered, host:port (default :80)")
 	flags.StringVar(&s.ACMETLS, "acme-tls", "", "where tls-alpn-01 is answered, host:port (default :443)")
-	flags.StringVar(&s.DNSHook, "acme-dns-hook", "", "program that changes the zone: it gets `present NAME VALUE`, and later cleanup NAME VALUE, as its last arguments,\nand returns when the world sees it; no shell")
+	flags.StringVar(&s.DNSHook, "acme-dns-hook", "", "program that changes the zone: it gets present NAME VALUE, and later cleanup NAME VALUE, as its last arguments,\nand returns when the world sees it; no shell")
 	flags.StringVar(&s.DNSServer, "acme-dns-server", "", "primary server of the zone, host:port, which is changed by RFC 2136")
 	flags.StringVar(&s.DNSKeyFile, "acme-dns-key-file", "", "file with the TSIG key for that, as tsig-keygen writes it")
 	flags.StringVar(&o.eabKeyID, "acme-eab-kid", "", "key identifier of an account that the CA has already (external account binding)")

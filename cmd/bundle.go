@@ -89,6 +89,9 @@ func (b *bundleReader) read(name string) (dir string, found map[string]*workspac
 	dir = path.Join(workspace.DevicesDir, directory)
 	files, err := b.devices.ReadFiles(directory, provision.BundleFiles())
 	found = byName(files)
+	if err == nil && len(found) == 0 {
+		return "", nil, info, fmt.Errorf("there is no bundle of a device %q: %s is empty, as after a revocation: %w; `tbcert rotate %s` gives a revoked device a new credential, `tbcert provision --repair %s` writes a bundle again", name, b.ws.Path(dir), fs.ErrNotExist, name, name)
+	}
 	if errors.Is(err, fs.ErrNotExist) || err == nil && found[provision.InfoFile] == nil {
 		return "", nil, info, fmt.Errorf("there is no bundle of a device %q: %s: %w; run `tbcert provision %s`", name, b.ws.Path(dir), fs.ErrNotExist, name)
 	}

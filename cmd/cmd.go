@@ -24,6 +24,7 @@ type Process struct {
 	Out, Err io.Writer
 	Environ  []string         // as os.Environ gives it
 	Now      func() time.Time // nil: time.Now
+	Columns  int              // of the terminal that Out goes to in the end; 0 when Out itself knows
 }
 
 const (

@@ -28,6 +28,9 @@ failure explained. It takes a few seconds, needs nothing else, and leaves nothin
 	}
 }
 
+// demoIndent stands before what a command of the demo writes.
+const demoIndent = "    "
+
 // demo plays commands in one directory.
 type demo struct {
 	app   *app
@@ -123,11 +126,11 @@ func (d *demo) run(ctx context.Context, scene scene) error {
 		return fmt.Errorf("tbcert %s ended with %d, not %d:\n%s", scene.args[0], code, scene.code, shown.String())
 	}
 	if scene.hidden {
-		return nil
+		return d.app.ui.Result("\n")
 	}
 	text := strings.ReplaceAll(shown.String(), d.dir+"/", "")
-	text = strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n    ")
-	return d.app.ui.Result("    %s\n\n", text)
+	text = strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n"+demoIndent)
+	return d.app.ui.Result(demoIndent+"%s\n\n", text)
 }
 
 // inside puts a command into the demo's directory.
@@ -147,7 +150,7 @@ func (d *demo) process() Process {
 	if color, ok := d.app.env("NO_COLOR"); ok {
 		environ = append(environ, "NO_COLOR="+color)
 	}
-	return Process{In: strings.NewReader(""), Environ: environ, Now: d.app.process.Now}
+	return Process{In: strings.NewReader(""), Environ: environ, Now: d.app.process.Now, Columns: d.app.ui.Width() - len(demoIndent)}
 }
 
 // startSandbox plays the sandbox in the background until stop is called.

@@ -81,7 +81,7 @@ func newExport(a *app) *cobra.Command {
   tbcert export meter-1 --as gateway --out gateway/config/
   tbcert export meter-1 --as p12,truststore
   tbcert export meter-1 --as zip --out - > meter-1.zip`,
-		Args:              cobra.ExactArgs(1),
+		Args:              takes(cobra.ExactArgs(1), "name one device, and the format with --as"),
 		ValidArgsFunction: a.completeDevices,
 	}
 	options.addFlags(command.Flags())

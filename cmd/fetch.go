@@ -64,7 +64,7 @@ func newFetch(a *app) *cobra.Command {
   tbcert fetch tb.example.com:8883 --fingerprint sha256:4f1c…
   tbcert fetch --url https://tb.example.com
   tbcert fetch --file company-ca.pem --host tb.example.com`,
-		Args: cobra.MaximumNArgs(1),
+		Args: takes(cobra.MaximumNArgs(1), "name one server, as HOST or HOST:PORT"),
 	}
 	options.addFlags(command.Flags())
 	command.RunE = a.run(func(command *cobra.Command, args []string) error { return runFetch(command, a, options, args) })

@@ -62,7 +62,7 @@ on a terminal.`,
   tbcert init --host tb.example.com --deploy docker --deploy haproxy
   tbcert init --host tb.example.com --ca-cert company-ca.pem --ca-key company-ca.key
   tbcert init --host tb.example.com --acme letsencrypt --email admin@example.com`,
-		Args: cobra.NoArgs,
+		Args: takes(cobra.NoArgs, "a server is named with --host, such as --host tb.example.com"),
 	}
 	options.addFlags(command.Flags())
 	command.RunE = a.run(func(command *cobra.Command, _ []string) error { return runInit(command, a, options) })

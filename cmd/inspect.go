@@ -52,9 +52,9 @@ with 1 when it finds an error, and with 0 when there are warnings alone.`,
   tbcert inspect --lint thingsboard /etc/thingsboard/conf/mqttserver.pem --service-user thingsboard`,
 		Args: func(command *cobra.Command, args []string) error {
 			if options.lint != "" {
-				return cobra.MinimumNArgs(1)(command, args)
+				return takes(cobra.MinimumNArgs(1), "name the files, or a server as HOST:PORT")(command, args)
 			}
-			return cobra.ExactArgs(1)(command, args)
+			return takes(cobra.ExactArgs(1), "name one file, or a server as HOST:PORT")(command, args)
 		},
 	}
 	command.Flags().DurationVar(&options.timeout, "timeout", verify.DefaultTimeout, "patience with a server")

@@ -90,7 +90,7 @@ func runProvision(command *cobra.Command, a *app, options *provisionOptions, nam
 		if err := errors.Join(options.check(names), options.checkFormats()); err != nil {
 			return err
 		}
-		registrar, err = options.server.registrar(f)
+		registrar, err = options.server.registrar(ctx, f)
 		return err
 	})
 	if err != nil {

@@ -162,7 +162,7 @@ func (r *renewal) text() string {
 	case result.Problem != "":
 		fmt.Fprintf(&text, "%s\n", ui.Bad(result.Problem))
 	case result.Next != "":
-		fmt.Fprintf(&text, "\nNext: %s.\n", result.Next)
+		fmt.Fprintf(&text, "\n%s\n", ui.Wrap("Next: "+result.Next+".", 0))
 	case result.HookOwed:
 		text.WriteString("A hook is owed from a run before: run tbcert renew with it.\n")
 	}
@@ -180,7 +180,7 @@ func (r *renewal) serverText(text *strings.Builder) {
 	case result.Served == servedYes:
 		fmt.Fprintf(text, "%s\n", r.app.ui.Good(r.address()+" serves it."))
 	case result.Served == servedOld:
-		fmt.Fprintf(text, "%s serves another certificate.\n", r.address())
+		fmt.Fprintf(text, "%s serves another certificate than this one.\n", r.address())
 	case result.Served == servedUnreachable:
 		fmt.Fprintf(text, "%s cannot be asked from here which certificate it serves.\n", r.address())
 	}

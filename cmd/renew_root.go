@@ -55,7 +55,7 @@ func newRenewRoot(a *app) *cobra.Command {
   tbcert renew root delivered meter-1
   tbcert renew root move
   tbcert renew root finish`,
-		Args:      cobra.MinimumNArgs(1),
+		Args:      takes(cobra.MinimumNArgs(1), "name the step: start, delivered DEVICE…, move or finish"),
 		ValidArgs: []string{"start", "delivered", "move", "finish"},
 	}
 	options.addFlags(command.Flags())

@@ -44,7 +44,7 @@ func (r *rolling) tell() (err error) {
 		return r.app.ui.Result("%s", text.String())
 	}
 	text.WriteString(rolloverText(r.result.Rollover))
-	fmt.Fprintf(&text, "\nNext: %s\n", r.result.Next)
+	fmt.Fprintf(&text, "\n%s\n", r.app.ui.Wrap("Next: "+r.result.Next, 0))
 	return r.app.ui.Result("%s", text.String())
 }
 
@@ -60,9 +60,9 @@ func nextStep(a *app, rollover *site.Rollover) string {
 	case rollover.Stage == site.StageStarted:
 		return a.again("renew root move")
 	case rollover.OldCerts > 0:
-		return "give the server its new certificate, and devices theirs with `" + a.again("rotate --credential x509 NAME…") + "`; then `" + a.again("renew root finish") + "`"
+		return "give the server its new certificate (server/mqttserver.pem, as server/thingsboard.conf says), and devices theirs with `" + a.again("rotate --credential x509 NAME…") + "`; then `" + a.again("renew root finish") + "`"
 	default:
-		return "give the server its new certificate, and prove it with `" + a.again("verify --server-only") + "`; then `" + a.again("renew root finish") + "`"
+		return "give the server its new certificate (server/mqttserver.pem, as server/thingsboard.conf says), and prove it with `" + a.again("verify --server-only") + "`; then `" + a.again("renew root finish") + "`"
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/big"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -72,7 +73,7 @@ func runRevoke(command *cobra.Command, a *app, options *revokeOptions, names []s
 			return err
 		}
 		options.server.changes = true
-		changer, err = options.server.registrar(f)
+		changer, err = options.server.registrar(ctx, f)
 		return err
 	})
 	if err != nil {
@@ -237,6 +238,13 @@ func (f *fleet) crlsBefore() ([]*x509.RevocationList, error) {
 	return before, nil
 }
 
+// crlHasEntries reports whether the CRL says anything to anybody: that of a site
+// whose devices have tokens is empty.
+func (f *fleet) crlHasEntries() bool {
+	crls, err := f.crlsBefore()
+	return err == nil && slices.ContainsFunc(crls, func(crl *x509.RevocationList) bool { return len(crl.RevokedCertificateEntries) > 0 })
+}
+
 func signedBy(ca *x509.Certificate, crl *x509.RevocationList) bool {
 	return ca.CheckSignature(crl.SignatureAlgorithm, crl.RawTBSRevocationList, crl.Signature) == nil
 }
@@ -279,7 +287,7 @@ func (f *fleet) revoke(command *cobra.Command, revocation *provision.Revocation,
 		f.app.ui.Warn("ThingsBoard was not called (the registrar is offline): change or delete the devices there by hand, or run this with --url.")
 	}
 	t.next = func() string {
-		if t.crl == "" || summary.Revoked == 0 {
+		if summary.Revoked == 0 || !f.crlHasEntries() {
 			return ""
 		}
 		return "give " + t.crl + " to the brokers and proxies that check certificates."

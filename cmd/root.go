@@ -1,8 +1,10 @@
 package cmd
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -32,7 +34,7 @@ type globalOptions struct {
 }
 
 func (a *app) streams() ui.Streams {
-	return ui.Streams{In: a.process.In, Out: a.process.Out, Err: a.process.Err}
+	return ui.Streams{In: a.process.In, Out: a.process.Out, Err: a.process.Err, Columns: a.process.Columns}
 }
 
 // workspace is the directory that this run works in.
@@ -92,6 +94,9 @@ func newRoot(a *app) *cobra.Command {
 	} {
 		root.AddCommand(command(a))
 	}
+	if width := a.ui.Width(); width > 0 {
+		root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped "+strconv.Itoa(width)+" "))
+	}
 	return root
 }
 
@@ -129,6 +134,16 @@ func (a *app) resolve(command *cobra.Command, file map[string][]string) error {
 		}
 	}
 	return nil
+}
+
+// takes checks the arguments, and says what they are to be.
+func takes(check cobra.PositionalArgs, what string) cobra.PositionalArgs {
+	return func(command *cobra.Command, args []string) error {
+		if check(command, args) != nil {
+			return errors.New(what)
+		}
+		return nil
+	}
 }
 
 // run makes a command's RunE of its run function.

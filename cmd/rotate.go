@@ -87,7 +87,7 @@ func runRotate(command *cobra.Command, a *app, options *rotateOptions, names []s
 			return err
 		}
 		options.server.changes = true
-		changer, err = options.server.registrar(f)
+		changer, err = options.server.registrar(ctx, f)
 		return err
 	})
 	if err != nil {
@@ -342,7 +342,7 @@ func (o *rotateOptions) confirm(ctx context.Context, f *fleet, total int) (bool,
 		return true, nil
 	}
 	ui := f.app.ui
-	ui.Warn("%s: ThingsBoard ends the session of each when its credential is changed, and it is out until its\nnew bundle reaches it (--announce hands the new credential over first).", devicesWord(total))
+	ui.Warn("%s: ThingsBoard ends the session of each when its credential is changed, and it is out until its new bundle reaches it (--announce hands the new credential over first).", devicesWord(total))
 	if f.app.global.yes || !ui.CanAsk() {
 		return true, nil
 	}

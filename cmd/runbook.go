@@ -93,7 +93,7 @@ when something is to be set up or has gone wrong. Without a name it lists them:
 
 They hold no secret, so they can be printed and kept where the operators look at night.`,
 		Example:   "  tbcert runbook\n  tbcert runbook lost-device\n  tbcert runbook restore > restore.md",
-		Args:      cobra.MaximumNArgs(1),
+		Args:      takes(cobra.MaximumNArgs(1), "name one runbook, or none to list them"),
 		ValidArgs: names,
 	}
 	options.addFlags(command.Flags())

@@ -45,6 +45,8 @@ type sandboxOptions struct {
 	provisionKey        string
 	provisionSecretFile string
 	preProvisioned      bool
+
+	passwordIsDefault bool // no other was given
 }
 
 func (o *sandboxOptions) addFlags(flags *pflag.FlagSet) {
@@ -70,7 +72,8 @@ func newSandbox(a *app) *cobra.Command {
 		Short: "Run a ThingsBoard-compatible endpoint for demos, rehearsals and tests",
 		Long: `Run a ThingsBoard-compatible endpoint: MQTT, MQTTS with the certificate of the workspace, and the
 REST calls that tbcert uses. It answers as ThingsBoard does, keeps everything in memory, and knows
-the devices whose bundles are in the workspace. It is no ThingsBoard: use it to rehearse.
+the devices whose bundles are in the workspace. It is no ThingsBoard: use it to rehearse, in another
+terminal; it says how. Devices reach it when the site's host leads to this machine.
 
 It runs until it is interrupted (Ctrl-C).`,
 		Example: `  tbcert sandbox
@@ -98,7 +101,7 @@ func runSandbox(command *cobra.Command, a *app, options *sandboxOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := a.tellSandbox(command, server, options); err != nil {
+	if err := a.tellSandbox(command, server, options, s); err != nil {
 		return errors.Join(err, server.Close())
 	}
 	<-command.Context().Done()
@@ -131,7 +134,7 @@ func (o *sandboxOptions) config(ctx context.Context, a *app, s *site.Site) (sand
 	if config.Profiles, err = o.profiles(a); err != nil {
 		return config, err
 	}
-	config.Devices, err = bundledDevices(ctx, a.workspace())
+	config.Devices, err = a.bundledDevices(ctx, a.workspace())
 	return config, err
 }
 
@@ -194,16 +197,21 @@ func (o *sandboxOptions) logins(a *app) (password, apiKey secret.Text, err error
 	if password, err = server.secret(a, "password", o.passwordFile); err != nil {
 		return password, apiKey, err
 	}
-	if password.IsZero() {
+	if o.passwordIsDefault = password.IsZero(); o.passwordIsDefault {
 		password = secret.New(sandboxPassword)
 	}
 	apiKey, err = server.secret(a, "api-key", o.apiKeyFile)
 	return password, apiKey, err
 }
 
-// bundledDevices are the devices whose bundles lie in a workspace.
-func bundledDevices(ctx context.Context, ws *workspace.Workspace) ([]sandbox.Device, error) {
+// bundledDevices are the devices whose bundles lie in a workspace, with the ids
+// that are on record: a sandbox that is started again is the same ThingsBoard.
+func (a *app) bundledDevices(ctx context.Context, ws *workspace.Workspace) ([]sandbox.Device, error) {
 	directories, err := ws.List(workspace.DevicesDir)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := a.recordedIDs(ctx, ws)
 	if err != nil {
 		return nil, err
 	}
@@ -219,12 +227,30 @@ func bundledDevices(ctx context.Context, ws *workspace.Workspace) ([]sandbox.Dev
 		if !c.Made() {
 			continue
 		}
+		name := deviceName(directory)
 		devices = append(devices, sandbox.Device{
-			Name: deviceName(directory), Token: c.Token, Certificate: leafOf(c.Chain),
+			ID: ids[name], Name: name, Token: c.Token, Certificate: leafOf(c.Chain),
 			Basic: sandbox.Basic{ClientID: c.ClientID, Username: c.Username, Password: c.Password},
 		})
 	}
 	return devices, nil
+}
+
+// recordedIDs are the devices' ids in ThingsBoard, by their names.
+func (a *app) recordedIDs(ctx context.Context, ws *workspace.Workspace) (map[string]string, error) {
+	store, err := a.openRecord(ctx, ws, "")
+	if err != nil || store == nil {
+		return nil, err
+	}
+	defer func() { _ = store.Close() }() // it was read only
+	ids := make(map[string]string)
+	for record, err := range store.Overview(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		ids[record.Name] = record.ThingsBoardID
+	}
+	return ids, nil
 }
 
 // leafOf is the first certificate of a chain in PEM.
@@ -247,7 +273,7 @@ type sandboxReady struct {
 	Devices   int    `json:"devices"`
 }
 
-func (a *app) tellSandbox(command *cobra.Command, server *sandbox.Server, options *sandboxOptions) error {
+func (a *app) tellSandbox(command *cobra.Command, server *sandbox.Server, options *sandboxOptions, s *site.Site) error {
 	ready := sandboxReady{
 		Schema: schema(command), OK: true, Devices: len(server.Devices()),
 		MQTTPort: portOf(server.MQTTAddr()), MQTTSPort: portOf(server.MQTTSAddr()), HTTPPort: portOf(server.HTTPAddr()),
@@ -265,8 +291,30 @@ func (a *app) tellSandbox(command *cobra.Command, server *sandbox.Server, option
 			fmt.Fprintf(&text, "  %-6s port %d\n", line.what, line.port)
 		}
 	}
-	fmt.Fprintf(&text, "It knows %s of this workspace. Stop it with Ctrl-C.\n", devicesWord(ready.Devices))
+	fmt.Fprintf(&text, "It knows %s of this workspace. Stop it with Ctrl-C, and start it again after tbcert renew.\n", devicesWord(ready.Devices))
+	text.WriteString(a.sandboxNext(ready, options, s))
 	return a.ui.Result("%s", text.String())
+}
+
+// sandboxNext says how to rehearse with it, from another terminal.
+func (a *app) sandboxNext(ready sandboxReady, options *sandboxOptions, s *site.Site) string {
+	var text strings.Builder
+	text.WriteString("\nIn another terminal:\n")
+	if ready.HTTPPort != 0 {
+		fmt.Fprintf(&text, "  %s --url http://%s --user %s\n", a.again("provision meter-1"), net.JoinHostPort(options.listen, strconv.Itoa(ready.HTTPPort)), options.user)
+	}
+	line := a.again("verify meter-1")
+	if ready.MQTTSPort != s.Settings.WithDefaults().MQTTSPort {
+		line += " --port " + strconv.Itoa(ready.MQTTSPort)
+	}
+	fmt.Fprintf(&text, "  %s\n", line)
+	if options.passwordIsDefault {
+		fmt.Fprintf(&text, "The password of %s is %s.\n", options.user, sandboxPassword)
+	}
+	if host := s.Host(); !isLoopback(host) && host != options.listen {
+		fmt.Fprintf(&text, "For verify, %s has to lead here: by a line \"%s %s\" in /etc/hosts,\nor rehearse in a directory of its own, made with `tbcert init --host localhost`.\n", host, options.listen, host)
+	}
+	return text.String()
 }
 
 func portOf(addr net.Addr) int {

@@ -52,7 +52,7 @@ func (o *serverOptions) addLoginFlags(flags *pflag.FlagSet, passwordFlag string)
 	flags.StringVar(&o.url, "url", "", "ThingsBoard's web address, such as https://tb.example.com")
 	flags.StringVar(&o.user, "user", "", "ThingsBoard user, a tenant administrator")
 	o.passwordFlag = "--" + passwordFlag
-	flags.StringVar(&o.passwordFile, passwordFlag, "", "file with the user's password (or TBCERT_PASSWORD)")
+	flags.StringVar(&o.passwordFile, passwordFlag, "", "file with the user's password (or TBCERT_PASSWORD; a terminal is asked)")
 	flags.StringVar(&o.apiKeyFile, "api-key-file", "", "file with an API key, ThingsBoard 4.3 and later (or TBCERT_API_KEY)")
 	flags.DurationVar(&o.callTimeout, "call-timeout", rest.DefaultTimeout, "patience with each call of ThingsBoard's REST API")
 }
@@ -66,14 +66,14 @@ func (o *serverOptions) addProvisionFlags(flags *pflag.FlagSet) {
 }
 
 // registrar is the one that the options name.
-func (o *serverOptions) registrar(f *fleet) (provision.Changer, error) {
+func (o *serverOptions) registrar(ctx context.Context, f *fleet) (provision.Changer, error) {
 	kind, err := o.kind()
 	if err != nil {
 		return nil, err
 	}
 	switch kind {
 	case provision.RegistrarThingsBoard:
-		client, err := o.client(f.app, f.site)
+		client, err := o.client(ctx, f.app, f.site)
 		if err != nil {
 			return nil, err
 		}
@@ -145,18 +145,18 @@ func (o *serverOptions) mqtt(f *fleet) (provision.Changer, error) {
 
 // client is a client of ThingsBoard's REST API that has not called yet. It
 // trusts the system's roots and the site's own.
-func (o *serverOptions) client(a *app, s *site.Site) (*rest.Client, error) {
+func (o *serverOptions) client(ctx context.Context, a *app, s *site.Site) (*rest.Client, error) {
 	if o.url == "" {
 		return nil, errors.New("ThingsBoard's web address is not known: say --url https://tb.example.com, or set url in tbcert.yaml")
 	}
 	if err := settings.CheckURL(o.url); err != nil {
 		return nil, fmt.Errorf("--url: %w", err)
 	}
-	password, err := o.secret(a, "password", o.passwordFile)
+	apiKey, err := o.secret(a, "api-key", o.apiKeyFile)
 	if err != nil {
 		return nil, err
 	}
-	apiKey, err := o.secret(a, "api-key", o.apiKeyFile)
+	password, err := o.password(ctx, a, apiKey.IsZero())
 	if err != nil {
 		return nil, err
 	}
@@ -170,6 +170,16 @@ func (o *serverOptions) client(a *app, s *site.Site) (*rest.Client, error) {
 		URL: o.url, Username: o.user, Password: password, APIKey: apiKey,
 		Roots: s.Anchors(), Now: a.process.Now, Timeout: o.callTimeout, Concurrency: maxJobs,
 	})
+}
+
+// password is that of the user: from its file, else from the environment, else,
+// when it is needed, asked for on the terminal.
+func (o *serverOptions) password(ctx context.Context, a *app, needed bool) (secret.Text, error) {
+	password, err := o.secret(a, "password", o.passwordFile)
+	if err != nil || !password.IsZero() || !needed || o.user == "" || !a.ui.CanAsk() {
+		return password, err
+	}
+	return a.ui.Password(ctx, "Password of "+o.user+" at "+o.url)
 }
 
 // secret reads a secret from its file, else from the environment.

@@ -155,7 +155,7 @@ func runVerify(command *cobra.Command, a *app, options *verifyOptions, names []s
 		verifier: &verify.Verifier{Now: a.process.Now, Timeout: options.timeout}, bundles: newBundleReader(ws),
 		failing: make(map[string]verify.DiagnosisID),
 	}
-	if err := v.begin(names); err != nil {
+	if err := v.begin(command.Context(), names); err != nil {
 		return invalid(err)
 	}
 	defer v.close()

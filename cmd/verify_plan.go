@@ -9,7 +9,6 @@ import (
 	"iter"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -104,7 +103,7 @@ type verification struct {
 }
 
 // begin works out what is to be verified. Its errors are the user's.
-func (v *verification) begin(names []string) error {
+func (v *verification) begin(ctx context.Context, names []string) error {
 	o := v.options
 	var err error
 	if v.base, err = o.target(v.app, v.site); err != nil {
@@ -113,7 +112,7 @@ func (v *verification) begin(names []string) error {
 	if err := v.check(names); err != nil {
 		return err
 	}
-	if v.client, err = v.restClient(); err != nil {
+	if v.client, err = v.restClient(ctx); err != nil {
 		return err
 	}
 	if err := v.choose(names); err != nil {
@@ -207,14 +206,14 @@ func (v *verification) close() {
 
 // restClient is a client of ThingsBoard's REST API when there is a login for it.
 // A web address alone, which the site's file may hold, asks for nothing.
-func (v *verification) restClient() (*rest.Client, error) {
+func (v *verification) restClient(ctx context.Context) (*rest.Client, error) {
 	server := &v.options.server
 	asked := v.options.urlTyped || server.user != "" && server.passwordFile != "" || server.apiKeyFile != ""
 	login := !settings.Secret(v.app.env, "api-key").IsZero() || server.user != "" && !settings.Secret(v.app.env, "password").IsZero()
 	if server.url == "" && !asked || !asked && !login {
 		return nil, nil
 	}
-	return server.client(v.app, v.site)
+	return server.client(ctx, v.app, v.site)
 }
 
 // bundled are the devices that have a bundle here.
@@ -581,8 +580,8 @@ func (v *verification) warn(ctx context.Context) (goOn bool, err error) {
 	if o.takeOver {
 		v.app.ui.Warn("connecting as %s: ThingsBoard closes the session of each that is at work (--take-over).", who)
 	} else {
-		v.app.ui.Warn("connecting as %s: ThingsBoard closes the session of each that is at work, for a moment.\n%s", who,
-			strings.TrimSpace("With --url and a login, those are proved by ThingsBoard's own record; --canary NAME connects as one alone,\nand --server-only as none."))
+		v.app.ui.Warn("connecting as %s: ThingsBoard closes the session of each that is at work, for a moment.\n"+
+			"With --url and a login, those are proved by ThingsBoard's own record; --canary NAME connects as one alone, and --server-only as none.", who)
 	}
 	if v.app.global.yes || o.takeOver || !v.app.ui.CanAsk() {
 		return true, nil

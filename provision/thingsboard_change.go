@@ -79,7 +79,7 @@ func (t *ThingsBoard) device(ctx context.Context, record Record) (rest.Device, e
 		return rest.Device{}, fmt.Errorf("device %s: %w", quote(record.Name), ErrGone)
 	}
 	if err == nil && record.ThingsBoardID != "" && record.ThingsBoardID != device.ID {
-		return rest.Device{}, fmt.Errorf("device %s is another one in ThingsBoard than that on record: it was deleted there and made again; take it out of the inventory or delete it there", quote(record.Name))
+		return rest.Device{}, fmt.Errorf("device %s is another one in ThingsBoard than that on record: it was deleted there and made again; tbcert provision takes that one on, unless a change of the old one was begun: then delete it there", quote(record.Name))
 	}
 	return device, err
 }

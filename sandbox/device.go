@@ -14,7 +14,7 @@ func (s *store) addDevice(device Device) error {
 	if err != nil {
 		return err
 	}
-	it := spec{name: device.Name, label: device.Label, kind: device.Type}
+	it := spec{id: device.ID, name: device.Name, label: device.Label, kind: device.Type}
 	if device.Gateway || device.Description != "" {
 		it.info = marshal(deviceInfo{device.Gateway, device.Description})
 	}

@@ -51,6 +51,7 @@ type Config struct {
 
 // A Device is a device with its credential.
 type Device struct {
+	ID          string // of Config.Devices: a UUID; "" for a new one
 	Name, Label string
 	Type        string // the name of its profile; "" becomes "default"
 	Description string

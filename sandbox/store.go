@@ -32,6 +32,7 @@ type record struct {
 
 // A spec is what a device is to be.
 type spec struct {
+	id               string // "" for a new one
 	name, label      string
 	kind, profileID  string // its profile, by one of them; the default one without
 	customerID       string // "" for none
@@ -92,8 +93,11 @@ func (s *store) add(it spec, c credential) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
+	if it.id == "" {
+		it.id = newID()
+	}
 	r := &record{
-		id: newID(), name: it.name, label: it.label, profile: p, customer: s.customers.byID[it.customerID], info: it.info,
+		id: it.id, name: it.name, label: it.label, profile: p, customer: s.customers.byID[it.customerID], info: it.info,
 		created: s.now().UnixMilli(), version: 1, credentials: newID(), credential: c, index: len(s.records),
 	}
 	p.devices++

@@ -84,12 +84,12 @@ func certificateRows() []row {
 		{name: "a name in the CN alone", want: "ppppFppsss", target: presenting("CN only"),
 			diagnosis: verify.NameCNOnly, detail: `(its CN is "broker.test")`, cause: "CN alone", fix: "tbcert init --host 127.0.0.1"},
 		{name: "expired", want: "pppppFpsss", target: presenting("expired"),
-			diagnosis: verify.DatesExpired, detail: "the server's certificate … expired on … (10 days ago)", cause: "past its end", fix: "tbcert init … restart thingsboard"},
+			diagnosis: verify.DatesExpired, detail: "the server's certificate … expired on … (10 days ago)", cause: "past its end", fix: "tbcert renew … restart thingsboard"},
 		{name: "not yet valid", want: "pppppFpsss", target: presenting("not yet"),
-			diagnosis: verify.DatesNotYet, detail: "not valid before … (in 4 days); this machine's clock says", cause: "clocks", fix: "timedatectl"},
+			diagnosis: verify.DatesNotYet, detail: "not valid before … (in 5 days); this machine's clock says", cause: "clocks", fix: "timedatectl"},
 		{name: "expired root", want: "pppppFpsss",
 			target:    trusting("old root", func(w *world) []*x509.Certificate { return w.roots(w.oldRoot) }),
-			diagnosis: verify.DatesExpired, detail: "the root \"CN=Old Root CA\" expired on … (3 days ago)", cause: "past its end", fix: "new CA … ca-root.pem"},
+			diagnosis: verify.DatesExpired, detail: "the root \"CN=Old Root CA\" expired on … (3 days ago)", cause: "past its end", fix: "new root CA … ca-root.pem … tbcert renew root"},
 		{name: "expired issuing CA", want: "pppppFpsss", target: presenting("old issuing CA"),
 			diagnosis: verify.DatesExpired, detail: "the issuing CA \"CN=Old Server CA\" expired on … (2 days ago)", cause: "past its end", fix: "issuing CA"},
 		{name: "an old and a new issuing CA", want: "ppppppppps", target: presenting("old and new CA")},
@@ -100,7 +100,7 @@ func certificateRows() []row {
 		{name: "signed by a CA for devices", want: "ppppppFsss", target: presenting("device CA"),
 			diagnosis: verify.UsageCA, detail: "Device CA\", which is for clientAuth", cause: "a CA for devices", fix: "tbcert init"},
 		{name: "expired today", want: "pppppFpsss", target: presenting("ended today"),
-			diagnosis: verify.DatesExpired, detail: "expired on … (less than a day ago)", cause: "past its end", fix: "tbcert init"},
+			diagnosis: verify.DatesExpired, detail: "expired on … (less than a day ago)", cause: "past its end", fix: "tbcert renew"},
 		{name: "for many others", want: "ppppFppsss", resolve: everywhere, target: func(w *world) verify.Target {
 			target := w.at(w.presents["many names"])
 			target.Host = "broker.test"

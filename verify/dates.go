@@ -84,15 +84,14 @@ func (r *run) place(place int, cert *x509.Certificate) string {
 // renewFix says how a certificate is replaced.
 func (r *run) renewFix(cert *x509.Certificate) string {
 	if cert.Equal(r.chain.leaf()) {
-		return "Issue it again: 'tbcert init' in the workspace makes a new one when the old one is near its end (the root stays), install server/mqttserver.pem on the server, then 'sudo systemctl restart thingsboard'. " +
+		return "Issue it again: 'tbcert renew --force' in the workspace makes a new one (the root stays), install server/mqttserver.pem on the server, then 'sudo systemctl restart thingsboard'. " +
 			"A certificate from another CA is renewed there."
 	}
 	if !selfIssued(cert) {
 		return "The root has to issue this issuing CA again, and the CA the server's certificate: do so where the root's key is, install the server's certificate with the new CA behind it, and restart ThingsBoard (the devices need nothing new). " +
 			"For a tbcert workspace, 'tbcert status' says what it needs."
 	}
-	return "A new CA is needed: 'tbcert init' in a new directory, install its server/mqttserver.pem on the server and restart ThingsBoard, and give every device its ca-root.pem. " +
-		"While devices still hold the old root, ship a ca-root.pem with both roots to them first. A CA of your company or a public one publishes its new certificate itself."
+	return "A new root CA is needed, and every device needs it in its ca-root.pem, beside the old one as long as the server has the old certificate. For a tbcert workspace, 'tbcert renew root' does that in three steps ('tbcert runbook rollover'). A CA of your company or a public one publishes its new certificate itself."
 }
 
 const dateTime = "2006-01-02 15:04 MST"
@@ -103,7 +102,7 @@ func (r *run) when(moment time.Time) string {
 	text := moment.UTC().Format(dateTime)
 	switch distance := moment.Sub(r.now); {
 	case distance >= day:
-		return fmt.Sprintf("%s (in %s)", text, plural(int(distance/day), "day"))
+		return fmt.Sprintf("%s (in %s)", text, plural(int((distance+time.Minute)/day), "day")) // as init and status count
 	case distance >= 0:
 		return text + " (in less than a day)"
 	case distance > -day:

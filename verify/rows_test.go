@@ -31,9 +31,9 @@ func passRows() []row {
 			return target
 		}},
 		{name: "a short life, two thirds to go", want: "ppppppppps", target: func(w *world) verify.Target { return w.at(w.presents["short, not yet"]) }},
-		{name: "ends soon", want: "pppppwppps", diagnosis: verify.DatesEndsSoon, detail: "expires on … (in 9 days)", cause: "every device refuses", fix: "tbcert init",
+		{name: "ends soon", want: "pppppwppps", diagnosis: verify.DatesEndsSoon, detail: "expires on … (in 10 days)", cause: "every device refuses", fix: "tbcert renew",
 			target: func(w *world) verify.Target { return w.at(w.presents["ends soon"]) }},
-		{name: "ends today", want: "pppppwppps", diagnosis: verify.DatesEndsSoon, detail: "(in less than a day)", cause: "every device refuses", fix: "tbcert init",
+		{name: "ends today", want: "pppppwppps", diagnosis: verify.DatesEndsSoon, detail: "(in less than a day)", cause: "every device refuses", fix: "tbcert renew",
 			target: func(w *world) verify.Target { return w.at(w.presents["ends today"]) }},
 		{name: "the second address answers", want: "ppppppppps", target: func(w *world) verify.Target {
 			target := w.at(w.good)

@@ -22,7 +22,8 @@ func (u *UI) CanAsk() bool {
 	return isTerminal(u.streams.In) && isTerminal(u.streams.Err)
 }
 
-// Confirm asks a question that is answered yes or no; anything but yes is no.
+// Confirm asks a question that is answered yes or no; anything but yes is no,
+// and said to be understood: the command ends there.
 // Without a terminal it gives ErrNoTerminal.
 func (u *UI) Confirm(ctx context.Context, question string) (bool, error) {
 	if !u.CanAsk() {
@@ -33,7 +34,11 @@ func (u *UI) Confirm(ctx context.Context, question string) (bool, error) {
 		return false, err
 	}
 	answer = strings.ToLower(strings.TrimSpace(answer))
-	return answer == "y" || answer == "yes", nil
+	if answer == "y" || answer == "yes" {
+		return true, nil
+	}
+	u.tell("Nothing was done.")
+	return false, nil
 }
 
 // Password asks for a secret and does not show it. Without a terminal it gives

@@ -25,6 +25,7 @@ import (
 type Streams struct {
 	In       io.Reader
 	Out, Err io.Writer
+	Columns  int // of the terminal that Out goes to in the end; 0 when Out itself knows
 }
 
 // Options are how the user wants to be talked to.
@@ -106,8 +107,11 @@ func (u *UI) Error(err error) {
 	u.tell(u.style(u.streams.Err, color.FgRed, "error: ") + err.Error())
 }
 
-// tell writes a line to stderr; nothing can be done when that fails.
-func (u *UI) tell(text string) { _ = u.write(u.streams.Err, text) }
+// tell writes a line to stderr, broken between words where that is a terminal;
+// nothing can be done when it fails.
+func (u *UI) tell(text string) {
+	_ = u.write(u.streams.Err, wrapTo(text, widthOf(u.streams.Err), 0))
+}
 
 func (u *UI) write(w io.Writer, text string) error {
 	if !strings.HasSuffix(text, "\n") {
@@ -142,16 +146,37 @@ func (u *UI) Strong(text string) string { return u.style(u.streams.Out, color.Bo
 // Wrap breaks a text into lines for a terminal as wide as stdout's, each but the
 // first behind begin spaces: the columns that stand before the text already. Where stdout is no terminal the text stays as it is.
 func (u *UI) Wrap(text string, begin int) string {
-	file, ok := u.streams.Out.(*os.File)
+	return wrapTo(text, u.Width()-begin, begin)
+}
+
+// Width is how many columns the terminal has that stdout is; 0 when it is none.
+func (u *UI) Width() int {
+	if u.streams.Columns > 0 {
+		return u.streams.Columns
+	}
+	return widthOf(u.streams.Out)
+}
+
+func widthOf(stream any) int {
+	file, ok := stream.(*os.File)
 	if !ok {
-		return text
+		return 0
 	}
 	width, _, err := term.GetSize(int(file.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
+}
+
+// wrapTo breaks a text at width, and leaves it alone where that is too narrow or
+// not known.
+func wrapTo(text string, width, begin int) string {
 	const narrowest = 20
-	if err != nil || width-begin < narrowest {
+	if width < narrowest {
 		return text
 	}
-	wrapped := wordwrap.WrapString(text, uint(width-begin))
+	wrapped := wordwrap.WrapString(text, uint(width))
 	return strings.ReplaceAll(wrapped, "\n", "\n"+strings.Repeat(" ", begin))
 }
 
