@@ -30,6 +30,7 @@ type initResult struct {
 	NewServer     bool            `json:"new_server_certificate"`
 	KeysEncrypted bool            `json:"ca_keys_encrypted"`
 	Certificates  []certificateIn `json:"certificates"`
+	Deployments   []deploymentIn  `json:"deployments,omitempty"`
 	Fingerprint   string          `json:"root_fingerprint"`
 	Constraints   *constraintsOn  `json:"name_constraints,omitempty"`
 	Next          string          `json:"next"`
@@ -63,6 +64,13 @@ func (c *constraintsOn) text() string {
 	}
 	return fmt.Sprintf("Name constraints: %s only. Devices with these libraries refuse the server: %s.\n",
 		strings.Join(c.Permitted, ", "), strings.Join(c.RefusedBy, ", "))
+}
+
+// deploymentIn is a file that was asked for with --deploy.
+type deploymentIn struct {
+	Kind     string   `json:"kind"`
+	File     string   `json:"file"`
+	Commands []string `json:"commands"` // that put it to work, in the workspace
 }
 
 // certificateIn is one of a site's certificates, as init and status tell it.
@@ -136,6 +144,9 @@ func (a *app) tellInit(command *cobra.Command, ws *workspace.Workspace, result *
 		Constraints:  constraintsOf(result.Site),
 		Next:         a.again("provision NAME"),
 	}
+	for _, file := range result.Deployed {
+		told.Deployments = append(told.Deployments, deploymentIn(file))
+	}
 	if told.Changed == nil {
 		told.Changed = []string{}
 	}
@@ -170,6 +181,11 @@ func (a *app) initText(ws *workspace.Workspace, told initResult) string {
 		text.WriteString("\n")
 	}
 	text.WriteString(a.certificateTable(told.Certificates))
+	for _, file := range told.Deployments {
+		if slices.Contains(told.Changed, file.File) {
+			fmt.Fprintf(&text, "\nFor %s (%s), in %s:\n  %s\n", file.Kind, file.File, ws.Dir(), strings.Join(file.Commands, "\n  "))
+		}
+	}
 	fmt.Fprintf(&text, "\nRoot fingerprint: %s\n", a.ui.Strong(told.Fingerprint))
 	text.WriteString(told.Constraints.text())
 	fmt.Fprintf(&text, "Next: give ThingsBoard its certificate as %s says, then\n  %s\n", ws.Path(workspace.ServerConf), a.again("provision meter-1"))

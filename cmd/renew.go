@@ -272,10 +272,14 @@ func (r *renewal) order(ctx context.Context) (made *site.Result, err error) {
 // issue has the site's own CA make the certificate.
 func (r *renewal) issue(ctx context.Context) (*site.Result, error) {
 	passphrase := &passphrases{app: r.app, file: r.options.passphraseFile}
-	made, err := site.Renew(r.ws, site.Request{
+	request := site.Request{
 		Passphrase: func(create bool, file string) (secret.Text, error) { return passphrase.get(ctx, create, file) },
 		Maker:      certs.Maker{Now: r.app.process.Now},
-	})
+	}
+	if err := r.app.useTokens(ctx, &request, ""); err != nil {
+		return nil, err
+	}
+	made, err := site.Renew(r.ws, request)
 	var unproved *site.UnprovedError
 	if errors.As(err, &unproved) {
 		return nil, err

@@ -49,6 +49,7 @@ type Site struct {
 	DNSHook         string   `yaml:"acme-dns-hook"`
 	DNSServer       string   `yaml:"acme-dns-server"`
 	DNSKeyFile      string   `yaml:"acme-dns-key-file"`
+	Deploy          []string `yaml:"deploy"`
 }
 
 // text are the settings that are a text, by name, and where they are.
@@ -232,6 +233,9 @@ func (s Site) Values() map[string][]string {
 	for _, text := range s.text() {
 		set(text.Name, *text.Value, *text.Value != "")
 	}
+	if len(s.Deploy) > 0 {
+		values["deploy"] = slices.Clone(s.Deploy)
+	}
 	return values
 }
 
@@ -279,6 +283,7 @@ func (s Site) ordered() yaml.MapSlice {
 	for _, text := range s.text() {
 		add(text.Name, *text.Value, *text.Value != "")
 	}
+	add("deploy", s.Deploy, len(s.Deploy) > 0)
 	return values
 }
 

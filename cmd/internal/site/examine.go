@@ -98,6 +98,9 @@ func (e *examination) files() {
 	for _, file := range e.layout() {
 		e.file(file)
 	}
+	for _, file := range deploymentFiles(e.site.Settings.Deploy) {
+		e.file(wantedFile{file.name, file.secret})
+	}
 	// The root's key may be kept elsewhere once the issuing CAs exist.
 	if there, err := e.ws.Exists(workspace.RootKey); err == nil && there && !e.site.Settings.SingleTier {
 		e.file(wantedFile{workspace.RootKey, true})

@@ -40,6 +40,10 @@ type Request struct {
 	// CA beside an existing one gets the passphrase of that.
 	Passphrase func(create bool, file string) (secret.Text, error)
 	Maker      certs.Maker
+	// NewCAKey makes the key of a CA in a token, or finds it there; nil: Maker
+	// makes it. OpenKey opens one by what its file says.
+	NewCAKey func(name string, kind certs.KeyType) (crypto.Signer, error)
+	OpenKey  func(uri string) (crypto.Signer, error)
 }
 
 // Result is what init made of a site: the site as it will be, and the files to
@@ -51,6 +55,7 @@ type Result struct {
 	NewServerCA   bool // the server CA was issued again, for other name constraints
 	NewServer     bool // the server certificate was issued
 	KeysEncrypted bool // with NewCA: its keys have a passphrase
+	Deployed      []Deployed
 }
 
 // initializer carries one Init through its steps.
@@ -106,12 +111,18 @@ func now(maker certs.Maker) time.Time {
 	return time.Now()
 }
 
-// merge lays what is asked for over what there is; hosts are added.
+// merge lays what is asked for over what there is; hosts and deployments are
+// added.
 func merge(old, asked settings.Site) settings.Site {
 	merged := old
 	for _, host := range asked.Hosts {
 		if !slices.Contains(merged.Hosts, host) {
 			merged.Hosts = append(slices.Clip(merged.Hosts), host)
+		}
+	}
+	for _, kind := range asked.Deploy {
+		if !slices.Contains(merged.Deploy, kind) {
+			merged.Deploy = append(slices.Clip(merged.Deploy), kind)
 		}
 	}
 	merged.KeyType = cmp.Or(asked.KeyType, old.KeyType)
