@@ -21,6 +21,7 @@ type initOptions struct {
 	caCert, caKey  string
 	passphraseFile string
 	caKeyURI       string
+	signed         []string
 	acme           acmeOptions
 }
 
@@ -39,6 +40,8 @@ func (o *initOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.caKey, "ca-key", "", "bring a CA: its private key (PEM)")
 	flags.StringVar(&o.passphraseFile, "passphrase-file", "", "file with the passphrase of the CA keys (or TBCERT_PASSPHRASE)")
 	flags.StringVar(&o.caKeyURI, "ca-key-uri", "", "make the CA keys in a token (PKCS#11), or use those that are there:\npkcs11:token=NAME;object=NAME?module-path=FILE (and &pin-source=file:FILE, else TBCERT_PKCS11_PIN)")
+	flags.BoolVar(&o.settings.ExternalRoot, "external-root", false, "the root CA is kept elsewhere: write requests for it to sign, and wait for --signed")
+	flags.StringArrayVar(&o.signed, "signed", nil, "file with certificates that came back from the external root, repeatable: those of both CAs, and the root")
 	o.acme.addFlags(flags, &o.settings)
 }
 
@@ -129,6 +132,17 @@ func (o *initOptions) request(command *cobra.Command, a *app) (site.Request, err
 	}
 	if err := a.useTokens(ctx, &request, o.caKeyURI); err != nil {
 		return request, err
+	}
+	for _, file := range o.signed {
+		data, err := workspace.ReadInput(file, false)
+		if err != nil {
+			return request, fmt.Errorf("--signed: %w", err)
+		}
+		came, err := certs.ReadCertificates(data)
+		if err != nil {
+			return request, fmt.Errorf("--signed: %s: %w", file, err)
+		}
+		request.Signed = append(request.Signed, came...)
 	}
 	var err error
 	request.Import, err = o.readImport(ctx, passphrase)

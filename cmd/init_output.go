@@ -33,6 +33,7 @@ type initResult struct {
 	Deployments   []deploymentIn  `json:"deployments,omitempty"`
 	Fingerprint   string          `json:"root_fingerprint"`
 	Constraints   *constraintsOn  `json:"name_constraints,omitempty"`
+	Waiting       []string        `json:"waiting,omitempty"` // requests that the external root has to sign
 	Next          string          `json:"next"`
 
 	from string // the ACME CA that gave the server certificate just now
@@ -136,8 +137,41 @@ func daysBetween(from, to time.Time) int {
 	return int((to.Sub(from) + time.Minute).Truncate(day) / day)
 }
 
+// tellWaiting says what the external root has to sign, and how.
+func (a *app) tellWaiting(command *cobra.Command, ws *workspace.Workspace, result *site.Result, changed []string) error {
+	next := a.again("init --signed server-ca.pem --signed device-ca.pem --signed root.pem")
+	if a.ui.JSON() {
+		waiting := initResult{
+			Schema: schema(command), ExitCode: exitAttention, Workspace: ws.Dir(), Host: result.Site.Host(), Changed: append([]string{}, changed...),
+			Certificates: []certificateIn{}, Waiting: []string{workspace.ServerCARequest, workspace.DeviceCARequest}, Next: next,
+		}
+		if err := a.ui.ResultJSON(waiting); err != nil {
+			return err
+		}
+		return told(exitAttention)
+	}
+	err := a.ui.Result(`%s
+  %s
+  %s
+
+Where the root's key is, with OpenSSL 3:
+  openssl x509 -req -in server-ca.csr -CA root.pem -CAkey root.key -copy_extensions copy -days 3650 -out server-ca.pem
+  openssl x509 -req -in device-ca.csr -CA root.pem -CAkey root.key -copy_extensions copy -days 3650 -out device-ca.pem
+
+Next: bring the certificates and the root's back, and run
+  %s
+`, a.ui.Doubtful("The root CA has to sign two requests; their keys stay here."), ws.Path(workspace.ServerCARequest), ws.Path(workspace.DeviceCARequest), next)
+	if err != nil {
+		return err
+	}
+	return told(exitAttention)
+}
+
 // tellInit gives the result of init.
 func (a *app) tellInit(command *cobra.Command, ws *workspace.Workspace, result *site.Result, changed []string) error {
+	if result.Waiting {
+		return a.tellWaiting(command, ws, result, changed)
+	}
 	told := initResult{
 		Schema: schema(command), OK: true, Workspace: ws.Dir(), Host: result.Site.Host(),
 		Changed: changed, NewCA: result.NewCA, NewServerCA: result.NewServerCA, NewServer: result.NewServer, KeysEncrypted: result.KeysEncrypted,

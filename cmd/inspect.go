@@ -34,25 +34,41 @@ type inspectResult struct {
 func newInspect(a *app) *cobra.Command {
 	options := &inspectOptions{}
 	command := &cobra.Command{
-		Use:   "inspect FILE|HOST:PORT",
+		Use:   "inspect FILE...|HOST:PORT",
 		Short: "Tell what is in a certificate or key file, or what a server presents",
 		Long: `Tell what is in a file (certificates, keys, certificate requests and revocation lists in PEM or DER; PKCS#12
 and JKS), or what certificates a TLS server presents. Keys are described, never shown. A server is not logged
 in to.
 
 A keystore is opened with the password of --password-file, else with keystore.password beside it, "changeit" or
-none, else with what you type.`,
+none, else with what you type.
+
+With --lint thingsboard it says what ThingsBoard could not load and what devices would refuse, of the files of
+MQTT_SSL_PEM_CERT and MQTT_SSL_PEM_KEY, or of what a server presents, with a fix for each (docs/lint.md). It ends
+with 1 when it finds an error, and with 0 when there are warnings alone.`,
 		Example: `  tbcert inspect server/mqttserver.pem
   tbcert inspect truststore.p12 --password-file keystore.password
-  tbcert inspect tb.example.com:8883 --long`,
-		Args: cobra.ExactArgs(1),
+  tbcert inspect tb.example.com:8883 --long
+  tbcert inspect --lint thingsboard /etc/thingsboard/conf/mqttserver.pem --service-user thingsboard`,
+		Args: func(command *cobra.Command, args []string) error {
+			if options.lint != "" {
+				return cobra.MinimumNArgs(1)(command, args)
+			}
+			return cobra.ExactArgs(1)(command, args)
+		},
 	}
 	command.Flags().DurationVar(&options.timeout, "timeout", verify.DefaultTimeout, "patience with a server")
 	command.Flags().BoolVar(&options.long, "long", false, "tell all: extensions, addresses, policies, constraints, the signature")
 	command.Flags().StringVar(&options.passwordFile, "password-file", "", "file with the password of a keystore")
+	command.Flags().StringVar(&options.lint, "lint", "", "look for faults instead: "+lintThingsBoard)
+	command.Flags().StringVar(&options.serviceUser, "service-user", "", "with --lint: user of this machine who has to be able to read the files")
+	command.Flags().StringVar(&options.caFile, "cafile", "", "with --lint: the roots that devices have (default: the site's)")
 	command.RunE = a.run(func(command *cobra.Command, args []string) error {
 		if err := a.resolve(command, nil); err != nil {
 			return err
+		}
+		if options.lint != "" {
+			return runLint(command, a, args, options)
 		}
 		return runInspect(command, a, args[0], options)
 	})
@@ -63,6 +79,9 @@ type inspectOptions struct {
 	timeout      time.Duration
 	long         bool
 	passwordFile string
+	lint         string
+	caFile       string
+	serviceUser  string
 }
 
 func runInspect(command *cobra.Command, a *app, source string, options *inspectOptions) error {

@@ -55,6 +55,7 @@ func Keys() []Key {
 		{Name: "device-days", Usage: "life of a device's certificate in days", InFile: true},
 		{Name: "dir", Usage: "the workspace"},
 		{Name: "email", Usage: "address that the ACME CA writes to", InFile: true},
+		{Name: "external-root", Usage: "the root CA is kept elsewhere, and signs requests", InFile: true},
 		{Name: "hook", Usage: "program that renew runs after a renewal", InFile: true},
 		{Name: "host", Usage: "host names and addresses of the server, separated by commas", InFile: true},
 		{Name: "inventory", Usage: "PostgreSQL URL of an inventory that several machines share", InFile: true},

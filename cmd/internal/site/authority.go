@@ -41,6 +41,9 @@ func (i *initializer) authorities() error {
 			Fix:     "if it is this site's own, put ca/ back from your backup; if tbcert fetch found it, the server has its certificate from that CA, and a CA made here would lock the devices out (another workspace, -C DIR, can have one)",
 		}
 	}
+	if i.result.Site.Settings.ExternalRoot {
+		return i.externalCA()
+	}
 	return i.newCA()
 }
 
@@ -239,7 +242,7 @@ func (i *initializer) issuingCA(root *certs.Authority, purpose certs.Purpose, na
 		permitted = i.permittedHosts()
 	}
 	maker := root.Maker
-	root.Maker = i.caMaker(strings.ToLower(strings.ReplaceAll(name, " ", "-")))
+	root.Maker = i.caMaker(caObject(name))
 	ca, err := root.NewIssuing(certs.IssuingProfile{
 		CommonName: commonName(name+i.generation, wanted.Hosts[0]), Organization: wanted.Organization,
 		KeyType: certs.KeyType(wanted.KeyType), Purpose: purpose, PermittedHosts: permitted,
@@ -250,6 +253,9 @@ func (i *initializer) issuingCA(root *certs.Authority, purpose certs.Purpose, na
 	root.Maker, ca.Maker = maker, maker // leaves' keys are files
 	return ca, nil
 }
+
+// caObject is what the key of a CA is called in a token, such as server-ca.
+func caObject(name string) string { return strings.ToLower(strings.ReplaceAll(name, " ", "-")) }
 
 // caMaker makes the key of a CA: in a token, when there is one.
 func (i *initializer) caMaker(name string) certs.Maker {
@@ -275,12 +281,9 @@ func commonName(kind, host string) string {
 // addCAs writes certificates and keys; keys are encrypted side by side, since
 // 600,000 rounds each are meant to be slow.
 func (i *initializer) addCAs(cas []caFiles) error {
-	var passphrase secret.Text
-	if i.request.NewCAKey == nil {
-		var err error
-		if passphrase, err = i.request.Passphrase(true, ""); err != nil {
-			return err
-		}
+	passphrase, err := i.newPassphrase()
+	if err != nil {
+		return err
 	}
 	keys := make([][]byte, len(cas))
 	var group errgroup.Group
@@ -299,6 +302,14 @@ func (i *initializer) addCAs(cas []caFiles) error {
 	}
 	i.result.KeysEncrypted = !passphrase.IsZero() || i.request.NewCAKey != nil
 	return nil
+}
+
+// newPassphrase is that of new CA keys; those in a token need none.
+func (i *initializer) newPassphrase() (secret.Text, error) {
+	if i.request.NewCAKey != nil {
+		return secret.Text{}, nil
+	}
+	return i.request.Passphrase(true, "")
 }
 
 // encodeCAKey is what a key's file holds: the key, or where in a token it is.

@@ -70,6 +70,13 @@ type wantedFile struct {
 
 // layout lists the files that a complete site has.
 func (e *examination) layout() []wantedFile {
+	if e.site.waitsForRoot() {
+		e.waiting()
+		return []wantedFile{
+			{workspace.SettingsFile, false}, {workspace.ServerCAKey, true}, {workspace.DeviceCAKey, true},
+			{workspace.ServerCARequest, false}, {workspace.DeviceCARequest, false},
+		}
+	}
 	if e.site.Foreign() {
 		files := []wantedFile{{workspace.SettingsFile, false}, {workspace.RootFile, false}}
 		if e.site.Settings.ACME == "" {

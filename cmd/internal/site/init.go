@@ -40,6 +40,8 @@ type Request struct {
 	// CA beside an existing one gets the passphrase of that.
 	Passphrase func(create bool, file string) (secret.Text, error)
 	Maker      certs.Maker
+	// Signed are the certificates that came back from an external root.
+	Signed []*x509.Certificate
 	// NewCAKey makes the key of a CA in a token, or finds it there; nil: Maker
 	// makes it. OpenKey opens one by what its file says.
 	NewCAKey func(name string, kind certs.KeyType) (crypto.Signer, error)
@@ -55,6 +57,7 @@ type Result struct {
 	NewServerCA   bool // the server CA was issued again, for other name constraints
 	NewServer     bool // the server certificate was issued
 	KeysEncrypted bool // with NewCA: its keys have a passphrase
+	Waiting       bool // for the external root: nothing else can be made yet
 	Deployed      []Deployed
 }
 
@@ -90,6 +93,9 @@ func Init(ws *workspace.Workspace, request Request) (*Result, error) {
 	for _, step := range []func() error{i.settings, i.authorities, i.server, i.forThingsBoard} {
 		if err := step(); err != nil {
 			return nil, err
+		}
+		if i.result.Waiting {
+			break
 		}
 	}
 	return i.result, nil
@@ -130,6 +136,7 @@ func merge(old, asked settings.Site) settings.Site {
 	merged.RootYears = cmp.Or(asked.RootYears, old.RootYears)
 	merged.Organization = cmp.Or(asked.Organization, old.Organization)
 	merged.SingleTier = asked.SingleTier || old.SingleTier
+	merged.ExternalRoot = asked.ExternalRoot || old.ExternalRoot
 	merged.NameConstraints = asked.NameConstraints || old.NameConstraints
 	merged.MQTTPort = cmp.Or(asked.MQTTPort, old.MQTTPort)
 	merged.MQTTSPort = cmp.Or(asked.MQTTSPort, old.MQTTSPort)
