@@ -35,6 +35,8 @@ type initResult struct {
 	Constraints   *constraintsOn  `json:"name_constraints,omitempty"`
 	Waiting       []string        `json:"waiting,omitempty"` // requests that the external root has to sign
 	Next          string          `json:"next"`
+
+	from string // the ACME CA that gave the server certificate just now
 }
 
 // constraintsOn tells of a site's name constraints.
@@ -191,6 +193,9 @@ func (a *app) tellInit(command *cobra.Command, ws *workspace.Workspace, result *
 		a.ui.Note("The CA keys in %s are not encrypted; only their modes (0600) protect them.\n"+
 			"Keep the directory private and back it up, or give a passphrase when you make a CA.", ws.Path("ca"))
 	}
+	if result.NewServer && result.Site.Foreign() {
+		told.from = result.Site.Settings.ACME
+	}
 	return a.ui.Result("%s", a.initText(ws, told))
 }
 
@@ -203,6 +208,8 @@ func (a *app) initText(ws *workspace.Workspace, told initResult) string {
 		fmt.Fprintf(&text, "%s\n", a.ui.Good("Made the CA and the server certificate for "+told.Host+"."))
 	case told.NewServerCA:
 		fmt.Fprintf(&text, "%s The root is the one it was.\n", a.ui.Good("Issued the server CA and the server certificate for "+told.Host+" again."))
+	case told.from != "":
+		fmt.Fprintf(&text, "%s\n", a.ui.Good("Got the server certificate for "+told.Host+" from "+told.from+"."))
 	case told.NewServer:
 		fmt.Fprintf(&text, "%s The CA is the one it was.\n", a.ui.Good("Issued the server certificate for "+told.Host+" again."))
 	default:

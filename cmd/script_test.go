@@ -72,14 +72,22 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// startPebble: an ACME CA until the script's end; sets ACME to its directory, ACMEHTTP
-// to where it looks for http-01, ZONE to its DNS, and writes acme-ca.pem.
+// startPebble [eab]: an ACME CA until the script's end; sets ACME to its directory,
+// ACMEHTTP to where it looks for http-01, ZONE to its DNS, and writes acme-ca.pem. With
+// eab it wants an account that it knows: EABKID, with the key in eab.key.
 func startPebble(ts *testscript.TestScript, neg bool, args []string) {
 	t, ok := ts.Value(testKey{}).(testing.TB)
-	if neg || len(args) != 0 || !ok {
-		ts.Fatalf("usage: pebble")
+	eab := len(args) == 1 && args[0] == "eab"
+	if neg || len(args) != 0 && !eab || !ok {
+		ts.Fatalf("usage: pebble [eab]")
 	}
-	server := acmetest.StartPebble(t, acmetest.PebbleOptions{})
+	var options acmetest.PebbleOptions
+	if eab {
+		ts.Setenv("EABKID", "kid-1")
+		options.EAB = map[string]string{"kid-1": eabCanary}
+		ts.Check(os.WriteFile(ts.MkAbs("eab.key"), []byte(eabCanary+"\n"), 0o600))
+	}
+	server := acmetest.StartPebble(t, options)
 	data, err := os.ReadFile(server.CAFile)
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs("acme-ca.pem"), data, 0o600))

@@ -69,9 +69,12 @@ func (c *Client) fix(refused *RefusedError) string {
 // fixes are for problems that have nothing to do with how a name is proved.
 func fixes() map[string]string {
 	const otherName = "the CA gives no certificates for such a name: name the server otherwise, or choose another CA"
+	const otherKey = "if it is about the key, give another --key-type: public CAs take p256, p384 and rsa2048"
 	return map[string]string{
 		"dns":                     "see that the name is in the DNS that the CA asks, and leads to this machine",
 		"caa":                     "the zone's CAA record names another CA: add this one, or choose that one",
+		"badCSR":                  otherKey,
+		"badPublicKey":            otherKey,
 		"rateLimited":             "wait as long as it says, and rehearse with --acme staging",
 		"rejectedIdentifier":      otherName,
 		"unsupportedIdentifier":   otherName,

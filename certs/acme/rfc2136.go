@@ -21,6 +21,7 @@ const recordTTL = 60
 type Update struct {
 	Server string // host:port of the zone's primary server
 	Key    TSIGKey
+	Port   string // where the zone's other servers are asked; "" is 53
 }
 
 // A TSIGKey signs updates.
@@ -57,29 +58,33 @@ func ParseTSIGKey(text string) (TSIGKey, error) {
 
 var _ DNS = Update{}
 
-// Present adds a record.
+// Present adds a record, and waits until all servers of the zone have it.
 func (u Update) Present(ctx context.Context, name, value string) error {
-	return u.change(ctx, name, value, (*dns.Msg).Insert)
+	zone, err := u.change(ctx, name, value, (*dns.Msg).Insert)
+	if err != nil {
+		return err
+	}
+	return u.settle(ctx, zone, name, value)
 }
 
 // CleanUp takes it away again, and no other.
 func (u Update) CleanUp(ctx context.Context, name, value string) error {
-	return u.change(ctx, name, value, (*dns.Msg).Remove)
+	_, err := u.change(ctx, name, value, (*dns.Msg).Remove)
+	return err
 }
 
-func (u Update) change(ctx context.Context, name, value string, add func(*dns.Msg, []dns.RR)) error {
-	zone, err := u.zone(ctx, dns.Fqdn(name))
-	if err != nil {
-		return err
+func (u Update) change(ctx context.Context, name, value string, add func(*dns.Msg, []dns.RR)) (zone string, err error) {
+	if zone, err = u.zone(ctx, dns.Fqdn(name)); err != nil {
+		return "", err
 	}
 	update := new(dns.Msg).SetUpdate(zone)
 	add(update, []dns.RR{&dns.TXT{
 		Hdr: dns.RR_Header{Name: dns.Fqdn(name), Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: recordTTL}, Txt: []string{value},
 	}})
 	if _, err := u.exchange(ctx, update); err != nil {
-		return fmt.Errorf("change %s in the zone %s at %s: %w", name, zone, u.Server, err)
+		return "", fmt.Errorf("change %s in the zone %s at %s: %w", name, zone, u.Server, err)
 	}
-	return nil
+	return zone, nil
 }
 
 // zone finds the zone of a name: the closest SOA above it.

@@ -1,10 +1,14 @@
 package acme_test
 
 import (
+	"context"
+	"errors"
+	"net"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tbcert/tbcert/certs/acme"
 	"github.com/tbcert/tbcert/certs/acme/acmetest"
@@ -37,7 +41,7 @@ func TestUpdate(t *testing.T) {
 				t.Fatalf("%s: %v", key, err)
 			}
 		}
-		got := knot.TXT(name)
+		got := knot.TXT(knot.Addr, name)
 		slices.Sort(got)
 		if !slices.Equal(got, []string{"one", "two"}) {
 			t.Errorf("%s: there is %q", key, got)
@@ -45,7 +49,7 @@ func TestUpdate(t *testing.T) {
 		if err := zone.CleanUp(t.Context(), name, "one"); err != nil {
 			t.Errorf("%s: %v", key, err)
 		}
-		if got := knot.TXT(name); !slices.Equal(got, []string{"two"}) {
+		if got := knot.TXT(knot.Addr, name); !slices.Equal(got, []string{"two"}) {
 			t.Errorf("%s: there is %q", key, got)
 		}
 		for range 2 {
@@ -53,6 +57,30 @@ func TestUpdate(t *testing.T) {
 				t.Errorf("%s: %v", key, err)
 			}
 		}
+	}
+}
+
+// A CA asks any server of a zone: a record is there when all have it. What another
+// server lacks for too long is told.
+func TestUpdateSettles(t *testing.T) {
+	t.Parallel()
+	knot := acmetest.StartKnot(t)
+	zone := update(t, knot, acmetest.KeyUpdater)
+	_, zone.Port, _ = net.SplitHostPort(knot.Second)
+	const name = "_acme-challenge.tb.example.com"
+	if err := zone.Present(t.Context(), name, "value"); err != nil {
+		t.Fatal(err)
+	}
+	if got := knot.TXT(knot.Second, name); !slices.Equal(got, []string{"value"}) {
+		t.Errorf("the other server has %q", got)
+	}
+	stale := acmetest.StartKnot(t) // its second server has the zone, and gets nothing of this one
+	_, zone.Port, _ = net.SplitHostPort(stale.Second)
+	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second/2, errors.New("enough"))
+	defer cancel()
+	err := zone.Present(ctx, name, "another value")
+	if err == nil || !strings.Contains(err.Error(), stale.Second) || !strings.Contains(err.Error(), "enough") {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -116,7 +144,7 @@ func TestObtainByUpdate(t *testing.T) {
 		t.Error(err)
 	}
 	for _, host := range hosts {
-		if left := knot.TXT("_acme-challenge." + host); left != nil {
+		if left := knot.TXT(knot.Addr, "_acme-challenge."+host); left != nil {
 			t.Errorf("%s: %q is still there", host, left)
 		}
 	}
