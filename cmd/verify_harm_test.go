@@ -345,6 +345,9 @@ func TestVerifyAsksFirst(t *testing.T) {
 	if p.standing() != 1 {
 		t.Error("the device at work lost its session")
 	}
+	if taken := p.verify(0, "meter-000", "--take-over", "--url", p.url()); taken["closed_session"] != true {
+		t.Errorf("one device at work: %v", taken)
+	}
 	p.verify(0, "--all", "--take-over", "--url", nobody, "--call-timeout", "1s", "--payload", `{"a":1}`)
 }
 

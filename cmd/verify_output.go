@@ -11,7 +11,8 @@ import (
 type verifyResult struct {
 	Schema string `json:"schema"`
 	Device string `json:"device,omitempty"`
-	How    string `json:"how,omitempty"` // connected, record, bundle or server
+	How    string `json:"how,omitempty"`            // connected, record, bundle or server
+	Closed bool   `json:"closed_session,omitempty"` // of the device, which was at work
 	verify.Report
 }
 
@@ -19,7 +20,11 @@ func (a *app) tellReport(result verifyResult) error {
 	if a.ui.JSON() {
 		return a.ui.ResultJSON(result)
 	}
-	return a.ui.Result("%s", a.reportText(result.Device, result.Report))
+	text := a.reportText(result.Device, result.Report)
+	if result.Closed {
+		text += "The device was at work, and its session was closed.\n"
+	}
+	return a.ui.Result("%s", text)
 }
 
 // reportText is a report for people: a line a check, and below a failure its

@@ -17,6 +17,7 @@ import (
 // once verifies what was asked for, one time, and tells it.
 func (v *verification) once(ctx context.Context) error {
 	if !v.isFleet() {
+		v.warnOne()
 		r := newRound(ctx, v)
 		result := v.single(ctx, r)
 		return r.end(result.Report.ExitCode, func() error { return v.app.tellReport(v.told(result)) })
@@ -35,7 +36,7 @@ func (v *verification) once(ctx context.Context) error {
 
 // told is a result as JSON has it.
 func (v *verification) told(result verify.Result) verifyResult {
-	return verifyResult{Schema: schema(v.command), Device: result.Subject.Device, How: result.How, Report: result.Report}
+	return verifyResult{Schema: schema(v.command), Device: result.Subject.Device, How: result.How, Closed: result.Closed, Report: result.Report}
 }
 
 // isFleet reports whether devices are told one by one.
@@ -70,8 +71,18 @@ func (v *verification) one(ctx context.Context) verify.Result {
 	}
 	v.judgeStrictly(ctx, plan.Target, plan.Proof)
 	result := verify.NewResult(name, begin, plan.Target, *plan.Proof)
-	result.How = plan.How
+	result.How, result.Closed = plan.How, plan.Closed(*plan.Proof)
 	return result
+}
+
+// warnOne says, before it does it, what connecting as a device does to its session,
+// where nobody has asked ThingsBoard whether it is at work.
+func (v *verification) warnOne() {
+	o := v.options.devices
+	if o.serverOnly || o.canary != "" || o.takeOver || v.client != nil || v.base.Login.Username.IsZero() && v.base.ClientCertificate == nil && len(v.names) == 0 {
+		return
+	}
+	v.app.ui.Note("If the device is at work just now, ThingsBoard closes that session for a moment: a device has one.")
 }
 
 // judgeStrictly asks a server that is good how strict it is, with --strict.

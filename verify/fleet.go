@@ -89,6 +89,9 @@ type Plan struct {
 	Closes bool
 }
 
+// Closed reports whether a session of the device was closed by what the report tells.
+func (p Plan) Closed(report Report) bool { return p.Closes && report.passed(CheckConnect) }
+
 // A Result is how one device did.
 type Result struct {
 	Subject Subject
@@ -232,7 +235,7 @@ func (r *fleetRun) verify(ctx context.Context, subject Subject) Result {
 		}
 	}
 	r.servers.saw(target, result.Report)
-	result.Closed = plan.Closes && result.Report.passed(CheckConnect)
+	result.Closed = plan.Closed(result.Report)
 	return result
 }
 
