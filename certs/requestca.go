@@ -36,26 +36,19 @@ func RequestCA(p IssuingProfile, key crypto.Signer) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: labelRequest, Bytes: der}), nil
 }
 
-// AnswerCA finds, among certificates that came back, the chain for a request of
-// RequestCA: the CA, its issuers, and the root. The error says what is missing, or why
-// the CA is not fit for its purpose.
-func AnswerCA(request []byte, came []*x509.Certificate, purpose Purpose) ([]*x509.Certificate, error) {
-	der, err := requestDER(request)
-	if err != nil {
-		return nil, err
-	}
-	asked, err := x509.ParseCertificateRequest(der)
-	if err != nil {
-		return nil, fmt.Errorf("the request cannot be read: %w", err)
-	}
+// AnswerCA finds, among certificates that came back, the chain for the key of a request
+// of RequestCA: the CA, its issuers, and the root. Whoever keeps the root may have
+// given it another name. The error says what is missing, or why the CA is not fit for
+// its purpose.
+func AnswerCA(key crypto.PublicKey, came []*x509.Certificate, purpose Purpose) ([]*x509.Certificate, error) {
 	var chain []*x509.Certificate
 	for _, cert := range came {
-		if public, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); ok && public.Equal(asked.PublicKey) {
+		if public, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); ok && public.Equal(key) {
 			chain = []*x509.Certificate{cert}
 		}
 	}
 	if chain == nil {
-		return nil, fmt.Errorf("none of the certificates is for the key of %q", asked.Subject)
+		return nil, errors.New("none of the certificates is for its key")
 	}
 	for !selfSigned(chain[len(chain)-1]) {
 		issuer := signerOf(chain[len(chain)-1], came)
@@ -92,6 +85,9 @@ func fitFor(chain []*x509.Certificate, purpose Purpose) error {
 	wanted := map[Purpose]x509.ExtKeyUsage{PurposeServer: x509.ExtKeyUsageServerAuth, PurposeDevice: x509.ExtKeyUsageClientAuth}[purpose]
 	if ca := chain[0]; len(ca.ExtKeyUsage) > 0 && !allows(ca, wanted) {
 		return fmt.Errorf("%q is limited to other usages (%v)", ca.Subject, ExtKeyUsages(ca))
+	}
+	if ca := chain[0]; purpose == PurposeDevice && ca.KeyUsage != 0 && ca.KeyUsage&x509.KeyUsageCRLSign == 0 {
+		return fmt.Errorf("%q may not sign the list of revoked devices (keyUsage without cRLSign)", ca.Subject)
 	}
 	return nil
 }

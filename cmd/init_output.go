@@ -137,8 +137,17 @@ func daysBetween(from, to time.Time) int {
 	return int((to.Sub(from) + time.Minute).Truncate(day) / day)
 }
 
+// tellPlainKeys says that nothing but modes protects the keys of a new CA.
+func (a *app) tellPlainKeys(ws *workspace.Workspace) {
+	a.ui.Note("The CA keys in %s are not encrypted; only their modes (0600) protect them.\n"+
+		"Keep the directory private and back it up, or give a passphrase when you make a CA.", ws.Path("ca"))
+}
+
 // tellWaiting says what the external root has to sign, and how.
 func (a *app) tellWaiting(command *cobra.Command, ws *workspace.Workspace, result *site.Result, changed []string) error {
+	if result.NewCA && !result.KeysEncrypted {
+		a.tellPlainKeys(ws)
+	}
 	next := a.again("init --signed server-ca.pem --signed device-ca.pem --signed root.pem")
 	if a.ui.JSON() {
 		waiting := initResult{
@@ -190,8 +199,7 @@ func (a *app) tellInit(command *cobra.Command, ws *workspace.Workspace, result *
 		return a.ui.ResultJSON(told)
 	}
 	if result.NewCA && !result.KeysEncrypted {
-		a.ui.Note("The CA keys in %s are not encrypted; only their modes (0600) protect them.\n"+
-			"Keep the directory private and back it up, or give a passphrase when you make a CA.", ws.Path("ca"))
+		a.tellPlainKeys(ws)
 	}
 	if result.NewServer && result.Site.Foreign() {
 		told.from = result.Site.Settings.ACME

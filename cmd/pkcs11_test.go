@@ -84,6 +84,7 @@ func TestPKCS11(t *testing.T) {
 	s := newTokenSite(t)
 	const pin, uri = "1234", "pkcs11:token=Company%20CA;object=tb?module-path=" + softHSM
 	for _, row := range []struct{ uri, pin, want string }{
+		{uri, "", "the token \"Company CA\" has a PIN: set TBCERT_PKCS11_PIN"},
 		{uri, "9999", "the PIN of the token \"Company CA\" is wrong; it was tried once"},
 		{"pkcs11:token=Another;object=tb?module-path=" + softHSM, pin, "the token \"Another\""},
 		{"pkcs11:token=Company%20CA;object=tb?module-path=/no/such.so", pin, "see that the library is the token's"},

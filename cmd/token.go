@@ -47,8 +47,11 @@ func (t *tokens) pin(ctx context.Context, uri hsm.URI) (secret.Text, error) {
 	if uri.PINSource != "" {
 		return readSecretFile("pin-source", uri.PINSource)
 	}
-	if pin := settings.Secret(t.app.env, "pkcs11-pin"); !pin.IsZero() || !t.app.ui.CanAsk() {
+	if pin := settings.Secret(t.app.env, "pkcs11-pin"); !pin.IsZero() {
 		return pin, nil
+	}
+	if !t.app.ui.CanAsk() {
+		return secret.Text{}, fmt.Errorf("the token %q has a PIN: set TBCERT_PKCS11_PIN, or say &pin-source=file:FILE in its URI", uri.Token)
 	}
 	return t.app.ui.Password(ctx, "PIN of the token "+uri.Token)
 }

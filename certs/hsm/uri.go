@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -42,6 +43,10 @@ func ParseURI(text string) (URI, error) {
 			continue
 		}
 		name, value, _ := strings.Cut(part, "=")
+		if !slices.Contains([]string{"token", "object", "module-path", "pin-source", "pin-value", "type"}, name) {
+			// RFC 7512, 2.3: what is not known must not be passed over.
+			return URI{}, fmt.Errorf("tbcert finds keys by token and object, and not by %q", name)
+		}
 		value, err := url.PathUnescape(value)
 		if err != nil {
 			return URI{}, fmt.Errorf("%s has a bad escape", name)

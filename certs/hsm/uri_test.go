@@ -19,7 +19,7 @@ func TestParseURI(t *testing.T) {
 	for text, want := range map[string]string{
 		"": "no URI", "file:x": "no URI", "pkcs11:object=a?module-path=b": "no token", "pkcs11:token=a?module-path=b": "no object",
 		"pkcs11:token=a;object=b": "no module-path", "pkcs11:token=%zz;object=b?module-path=c": "bad escape",
-		"pkcs11:token=a;object=b?module-path=c&pin-value=1234": "TBCERT_PKCS11_PIN",
+		"pkcs11:token=a;object=b?module-path=c&pin-value=1234": "TBCERT_PKCS11_PIN", "pkcs11:token=a;id=%01;object=b?module-path=c": "not by \"id\"",
 	} {
 		if uri, err := hsm.ParseURI(text); err == nil || !strings.Contains(err.Error(), want) || uri != (hsm.URI{}) || strings.Contains(err.Error(), "1234") {
 			t.Errorf("%s: %+v, %v", text, uri, err)

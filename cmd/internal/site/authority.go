@@ -33,6 +33,9 @@ func (i *initializer) authorities() error {
 			site.TrustRoots = site.Anchors()
 		}
 		i.add(workspace.File{Name: workspace.RootFile, Data: certs.EncodeCertificates(site.TrustRoots...)})
+		if i.old.Settings.ExternalRoot {
+			return i.keepsExternalCA()
+		}
 		return i.constraints()
 	}
 	if i.old.Foreign() {
@@ -137,6 +140,12 @@ func (i *initializer) keepsCA() error {
 		return &ConflictError{
 			Problem: fmt.Sprintf("this site has a CA already (%s, %s) and %s is another one", where, certs.Fingerprint(i.old.RootCA[0]), asked.Import.CertFile),
 			Fix:     "a CA is never replaced by init, because every device trusts it; use another workspace (-C DIR) for the other CA",
+		}
+	}
+	if asked.Settings.ExternalRoot && !i.old.Settings.ExternalRoot {
+		return &ConflictError{
+			Problem: "this site has made its own root (" + where + ")",
+			Fix:     "its key can be moved to where it is safe; for a root of somebody else's, see `tbcert renew root start`, or use another workspace (-C DIR)",
 		}
 	}
 	if asked.Settings.SingleTier && i.old.ServerCA != nil {

@@ -148,8 +148,12 @@ func (e *examination) dates() {
 			e.date(workspace.RootFile, "see with tbcert fetch HOST --add whether the server has a newer root, and bring it to every device", root)
 		}
 	}
-	e.date(workspace.ServerCACert, replace, e.site.ServerCA)
-	e.date(workspace.DeviceCACert, replace, e.site.DeviceCA)
+	issuing := replace
+	if e.site.Settings.ExternalRoot {
+		issuing = "run tbcert init --external-root, which writes requests for new certificates, and init --signed with what the root makes of them"
+	}
+	e.date(workspace.ServerCACert, issuing, e.site.ServerCA)
+	e.date(workspace.DeviceCACert, issuing, e.site.DeviceCA)
 	if len(e.site.Server) > 0 {
 		e.date(workspace.ServerPEM, issue, e.site.Server[0])
 	}

@@ -90,6 +90,9 @@ func Init(ws *workspace.Workspace, request Request) (*Result, error) {
 		wanted.Hosts = request.DefaultHosts()
 	}
 	i.result = &Result{Site: &Site{Settings: wanted}}
+	if len(request.Signed) > 0 && !wanted.ExternalRoot {
+		return nil, &ConflictError{Problem: "--signed is for a site whose root is kept elsewhere, and this is none", Fix: "begin with tbcert init --external-root"}
+	}
 	for _, step := range []func() error{i.settings, i.authorities, i.server, i.forThingsBoard} {
 		if err := step(); err != nil {
 			return nil, err
