@@ -11,8 +11,8 @@ export PATH := $(PATH):/usr/sbin
 NODE_PACKAGES := $(shell command -v npm >/dev/null 2>&1 || echo nodejs npm)
 
 # Debian packages that the tests talk to, and a command of each that shows it is there.
-TEST_PACKAGES := mosquitto mosquitto-clients openssl default-jdk-headless gcc libc6-dev ca-certificates postgresql python3-venv nginx libnginx-mod-stream haproxy stunnel4 dropbear-bin dnsmasq-base prometheus libxml2-utils systemd chromium g++ libssl-dev libgnutls28-dev libmbedtls-dev libwolfssl-dev libbearssl-dev zbar-tools librsvg2-bin unzip $(NODE_PACKAGES)
-TEST_COMMANDS := mosquitto mosquitto_pub openssl keytool javac gcc g++ python3 nginx haproxy stunnel4 dropbear dnsmasq promtool xmllint systemd-analyze chromium zbarimg rsvg-convert unzip node npm cargo
+TEST_PACKAGES := mosquitto mosquitto-clients openssl default-jdk-headless gcc libc6-dev ca-certificates postgresql python3-venv nginx libnginx-mod-stream haproxy stunnel4 dropbear-bin dnsmasq-base prometheus libxml2-utils systemd chromium g++ libssl-dev libgnutls28-dev libmbedtls-dev libwolfssl-dev libbearssl-dev zbar-tools librsvg2-bin unzip knot softhsm2 opensc $(NODE_PACKAGES)
+TEST_COMMANDS := mosquitto mosquitto_pub openssl keytool javac gcc g++ python3 nginx haproxy stunnel4 dropbear dnsmasq promtool xmllint systemd-analyze chromium zbarimg rsvg-convert unzip knotd keymgr softhsm2-util pkcs11-tool node npm cargo
 
 .PHONY: help build test deps lint bench interop fuzz demo clean
 

@@ -2,7 +2,10 @@ package certs
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
@@ -16,12 +19,22 @@ import (
 // Object is one thing that was found in a file. Keys are described, never
 // shown.
 type Object struct {
-	Kind        string       `json:"kind"`           // "certificate", "private key", …
-	Line        int          `json:"line,omitempty"` // where its PEM block begins
+	Kind        string       `json:"kind"`            // "certificate", "private key", …
+	Line        int          `json:"line,omitempty"`  // where its PEM block begins
+	Alias       string       `json:"alias,omitempty"` // in a keystore
 	Certificate *Certificate `json:"certificate,omitempty"`
+	Details     *Details     `json:"details,omitempty"` // see AddDetails
 	Key         *Key         `json:"key,omitempty"`
 	Request     *Request     `json:"request,omitempty"`
 	CRL         *CRL         `json:"crl,omitempty"`
+
+	parsed *x509.Certificate // of Certificate
+}
+
+// ObjectOf describes a certificate.
+func ObjectOf(cert *x509.Certificate) Object {
+	described := Describe(cert)
+	return Object{Kind: "certificate", Certificate: &described, parsed: cert}
 }
 
 // Key is what may be told of a private key.
@@ -55,8 +68,8 @@ type CRL struct {
 	Fingerprint        string     `json:"fingerprint"`
 }
 
-// Inspect tells what is in a file: PEM blocks, or one certificate, certificate
-// request or revocation list in DER. What is neither is an error. Nothing is
+// Inspect tells what is in a file: PEM blocks, or certificates, a certificate
+// request, a revocation list or a key in DER. What is neither is an error. Nothing is
 // refused for being weak, forged or out of date.
 func Inspect(data []byte) ([]Object, error) {
 	blocks, err := readBlocks(data)
@@ -78,13 +91,27 @@ func Inspect(data []byte) ([]Object, error) {
 }
 
 func inspectDER(data []byte) ([]Object, error) {
+	if key := parseDERKey(data); key != nil {
+		described, err := describeKey(key)
+		return []Object{{Kind: "private key", Key: described}}, err
+	}
+	if isEncryptedKey(data) {
+		return []Object{{Kind: "private key", Key: &Key{Encrypted: true}}}, nil
+	}
+	if chain, err := x509.ParseCertificates(data); err == nil && len(chain) > 1 {
+		var objects []Object
+		for _, cert := range chain {
+			objects = append(objects, ObjectOf(cert))
+		}
+		return objects, nil
+	}
 	for _, label := range []string{labelCertificate, labelRequest, labelCRL} {
 		object, err := inspectBlock(pemBlock{Block: &pem.Block{Type: label, Bytes: data}})
 		if err == nil {
 			return []Object{object}, nil
 		}
 	}
-	return nil, errors.New("it is neither PEM (no line -----BEGIN …-----) nor a DER certificate, certificate request or revocation list")
+	return nil, errors.New("it is neither PEM (no line -----BEGIN …-----) nor DER of a certificate, certificate request, revocation list or key, nor a keystore")
 }
 
 func inspectBlock(block pemBlock) (Object, error) {
@@ -96,7 +123,7 @@ func inspectBlock(block pemBlock) (Object, error) {
 			return Object{}, fmt.Errorf("this certificate cannot be read: %w", err)
 		}
 		described := Describe(cert)
-		object.Certificate = &described
+		object.Certificate, object.parsed = &described, cert
 	case labelRequest, "NEW " + labelRequest:
 		request, err := x509.ParseCertificateRequest(block.Bytes)
 		if err != nil {
@@ -129,6 +156,21 @@ func inspectKey(block pemBlock) (*Key, error) {
 	if err != nil {
 		return nil, errors.New("this private key cannot be read")
 	}
+	return describeKey(key)
+}
+
+// isEncryptedKey looks for an EncryptedPrivateKeyInfo (RFC 5958, 3).
+func isEncryptedKey(data []byte) bool {
+	var info struct {
+		Algorithm pkix.AlgorithmIdentifier
+		Data      []byte
+	}
+	rest, err := asn1.Unmarshal(data, &info)
+	return err == nil && len(rest) == 0 && len(info.Data) > 0
+}
+
+// describeKey tells what may be told of a key.
+func describeKey(key crypto.Signer) (*Key, error) {
 	public, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
 		return nil, errors.New("the public half of this private key cannot be read")

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -37,6 +38,19 @@ func (o *acmeOptions) addFlags(flags *pflag.FlagSet, s *settings.Site) {
 	flags.StringVar(&s.DNSKeyFile, "acme-dns-key-file", "", "file with the TSIG key for that, as tsig-keygen writes it")
 	flags.StringVar(&o.eabKeyID, "acme-eab-kid", "", "key identifier of an account that the CA has already (external account binding)")
 	flags.StringVar(&o.eabKeyFile, "acme-eab-key-file", "", "file with that account's HMAC key, in base64url")
+}
+
+// absolute makes the names of files those that renew finds from wherever it runs.
+func absolute(s *settings.Site) (err error) {
+	for _, file := range []*string{&s.ACMECA, &s.DNSKeyFile} {
+		if *file == "" {
+			continue
+		}
+		if *file, err = filepath.Abs(*file); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // initACME is init for a site whose server certificate is from an ACME CA.
@@ -126,7 +140,10 @@ func acmeRoots(s settings.Site) ([]*x509.Certificate, error) {
 
 // acmeClient is a client of the CA that the settings name.
 func (a *app) acmeClient(o *acmeOptions, s settings.Site, account crypto.Signer) (*acme.Client, error) {
-	config := acme.Config{Email: s.Email, Account: account, Challenge: s.Challenge, HTTPAddr: s.ACMEHTTP, TLSAddr: s.ACMETLS}
+	config := acme.Config{
+		Email: s.Email, Account: account, Challenge: s.Challenge, HTTPAddr: s.ACMEHTTP, TLSAddr: s.ACMETLS,
+		Warn: func(err error) { a.ui.Warn("%v", err) },
+	}
 	var err error
 	if config.Directory, err = acme.Directory(s.ACME); err != nil {
 		return nil, fmt.Errorf("--acme: %w", err)
@@ -182,11 +199,14 @@ func (a *app) zone(s settings.Site) (acme.DNS, error) { //nolint:ireturn // one 
 		}
 		return zoneHook{app: a, arguments: arguments}, nil
 	case s.DNSServer != "":
-		text, err := readSecretFile("--acme-dns-key-file", s.DNSKeyFile)
-		if err != nil {
-			return nil, err
+		if s.DNSKeyFile == "" {
+			return nil, errors.New("--acme-dns-server needs --acme-dns-key-file, the key that may change the zone")
 		}
-		key, err := acme.ParseTSIGKey(text.Reveal())
+		text, err := workspace.ReadInput(s.DNSKeyFile, true)
+		if err != nil {
+			return nil, fmt.Errorf("--acme-dns-key-file: %w", err)
+		}
+		key, err := acme.ParseTSIGKey(string(text))
 		if err != nil {
 			return nil, fmt.Errorf("--acme-dns-key-file: %s: %w", s.DNSKeyFile, err)
 		}

@@ -51,6 +51,7 @@ func Main() int {
 // finished or undone and the exit code is 130.
 func Run(ctx context.Context, args []string, process Process) int {
 	a := newApp(process)
+	defer a.tokens.close()
 	root := newRoot(a)
 	root.SetArgs(args)
 	command, err := root.ExecuteContextC(ctx)
@@ -63,6 +64,7 @@ func newApp(process Process) *app {
 		process.Now = time.Now
 	}
 	a := &app{process: process, env: settings.Environment(process.Environ)}
+	a.tokens.app = a
 	// Until the flags are known, as plain as it can be.
 	a.ui = ui.New(a.streams(), ui.Options{NoColor: settings.NoColor(a.env)})
 	return a

@@ -16,10 +16,10 @@ import (
 
 	"github.com/tbcert/tbcert/certs"
 	"github.com/tbcert/tbcert/certs/secret"
+	"github.com/tbcert/tbcert/cmd/internal/site"
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
 	"github.com/tbcert/tbcert/provision"
 	"github.com/tbcert/tbcert/provision/export"
-	"github.com/tbcert/tbcert/templates"
 )
 
 type exportOptions struct {
@@ -409,7 +409,7 @@ func (o *exportOptions) render(ctx context.Context, a *app, name string, passwor
 	if err != nil {
 		return nil, invalid(err)
 	}
-	options := export.Options{Templates: ownTemplates(a.workspace()), Password: password, Path: o.path}
+	options := export.Options{Templates: site.Templates(a.workspace()), Password: password, Path: o.path}
 	var files []provision.File
 	for _, format := range o.formats { // archives last: they hold the others
 		if format.IsArchive() {
@@ -483,10 +483,4 @@ func (s exportSource) beside(format export.Format, there []provision.File) []pro
 		}
 	}
 	return files
-}
-
-// ownTemplates are tbcert's templates and those that stand in the workspace in
-// their place.
-func ownTemplates(ws *workspace.Workspace) *templates.Set {
-	return templates.NewSet(func(file string) ([]byte, error) { return ws.Read(path.Join(workspace.TemplatesDir, file)) })
 }

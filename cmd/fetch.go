@@ -29,11 +29,13 @@ type fetchOptions struct {
 	add         bool
 	replace     bool
 	timeout     time.Duration
+	password    string // file
 }
 
 func (o *fetchOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.url, "url", "", "ThingsBoard's web address: take the CA root that it offers devices")
 	flags.StringVar(&o.file, "file", "", "file with the root, or with a chain that leads to it")
+	flags.StringVar(&o.password, "password-file", "", "file with the password of --file, if it is a keystore")
 	flags.StringVar(&o.host, "host", "", "name under which devices reach the server (default: that of HOST, or of the URL)")
 	flags.StringVar(&o.fingerprint, "fingerprint", "", "take only the root with this fingerprint, such as sha256:4f…")
 	flags.BoolVar(&o.tofu, "tofu", false, "trust on first use: take a root that nobody vouches for without a question")
@@ -165,7 +167,7 @@ func (f *fetching) look(ctx context.Context) (err error) {
 	case f.options.url != "":
 		err = f.download(ctx)
 	case f.options.file != "":
-		err = f.read()
+		err = f.read(ctx)
 	default:
 		f.chain, err = f.finder.Present(ctx, f.name)
 	}
@@ -202,11 +204,24 @@ func (f *fetching) download(ctx context.Context) error {
 	return f.parse(data)
 }
 
-func (f *fetching) read() error {
+func (f *fetching) read(ctx context.Context) error {
 	f.name = f.options.file
 	data, err := workspace.ReadInput(f.name, false)
 	if err != nil {
 		return invalid(fmt.Errorf("--file: %w", err))
+	}
+	if certs.IsKeyStore(data) {
+		entries, err := f.app.readStore(ctx, data, f.name, f.options.password)
+		if err != nil {
+			return invalid(fmt.Errorf("%s: %w", f.name, err))
+		}
+		for _, entry := range entries {
+			f.chain = append(f.chain, entry.Chain...)
+		}
+		if len(f.chain) == 0 {
+			return invalid(fmt.Errorf("%s: it holds no certificate", f.name))
+		}
+		return nil
 	}
 	return invalid(f.parse(data))
 }

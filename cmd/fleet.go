@@ -186,7 +186,7 @@ func (f *fleet) onboarder(registrar provision.Registrar, issuer *provision.Issue
 // bundler writes the bundles of a site, and registers nothing.
 func bundler(ws *workspace.Workspace, s *site.Site, shelf provision.Shelf) provision.Onboarder {
 	said := siteOf(s)
-	said.Templates = ownTemplates(ws)
+	said.Templates = site.Templates(ws)
 	return provision.Onboarder{Site: said, Exporter: export.Exporter{Templates: said.Templates}, Shelf: shelf}
 }
 

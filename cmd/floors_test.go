@@ -21,7 +21,8 @@ func floors() map[string][]string {
 		"certs/secret":                     {},
 		"certs":                            {"certs/secret"},
 		"certs/acme":                       {"certs/secret"},
-		"certs/acme/pebbletest":            {"certs"}, // for tests: it starts Pebble
+		"certs/hsm":                        {"certs", "certs/secret"},
+		"certs/acme/acmetest":              {"certs"}, // for tests: it starts Pebble, step-ca and Knot
 		"certs/remote":                     {},
 		"templates":                        {},
 		"thingsboard/device":               {"certs/secret"},
@@ -38,9 +39,9 @@ func floors() map[string][]string {
 		"cmd/internal/settings":            {"certs", "certs/secret"},
 		"cmd/internal/workspace":           {},
 		"cmd/internal/hook":                {},
-		"cmd/internal/site":                {"certs", "certs/secret", "cmd/internal/settings", "cmd/internal/workspace", "templates"},
+		"cmd/internal/site":                {"certs", "certs/hsm", "certs/secret", "cmd/internal/settings", "cmd/internal/workspace", "templates"},
 		"cmd": {
-			"certs", "certs/acme", "certs/remote", "certs/secret", "cmd/internal/hook", "cmd/internal/settings", "cmd/internal/site", "cmd/internal/ui", "cmd/internal/workspace",
+			"certs", "certs/acme", "certs/hsm", "certs/remote", "certs/secret", "cmd/internal/hook", "cmd/internal/settings", "cmd/internal/site", "cmd/internal/ui", "cmd/internal/workspace",
 			"provision", "provision/export", "provision/inventory", "sandbox", "templates", "thingsboard/device", "thingsboard/rest", "verify", "verify/monitor", "verify/report",
 		},
 		"cmd/tbcert": {"cmd"},

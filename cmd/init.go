@@ -20,6 +20,8 @@ type initOptions struct {
 	settings       settings.Site
 	caCert, caKey  string
 	passphraseFile string
+	caKeyURI       string
+	signed         []string
 	acme           acmeOptions
 }
 
@@ -33,9 +35,13 @@ func (o *initOptions) addFlags(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.settings.NameConstraints, "name-constraints", false, "limit the CA to the site's hosts (RFC 5280);\nmbedTLS 2.28 and BearSSL refuse such a CA")
 	flags.IntVar(&o.settings.MQTTPort, "mqtt-port", settings.DefaultMQTTPort, "port of plain MQTT, for what devices are told")
 	flags.IntVar(&o.settings.MQTTSPort, "mqtts-port", settings.DefaultMQTTSPort, "port of MQTT over TLS")
+	flags.StringSliceVar(&o.settings.Deploy, "deploy", nil, "write settings for this, too, repeatable: "+strings.Join(settings.Deployments(), ", "))
 	flags.StringVar(&o.caCert, "ca-cert", "", "bring a CA: its certificate (PEM; then its issuers up to the root, if it is no root)")
 	flags.StringVar(&o.caKey, "ca-key", "", "bring a CA: its private key (PEM)")
 	flags.StringVar(&o.passphraseFile, "passphrase-file", "", "file with the passphrase of the CA keys (or TBCERT_PASSPHRASE)")
+	flags.StringVar(&o.caKeyURI, "ca-key-uri", "", "make the CA keys in a token (PKCS#11), or use those that are there:\npkcs11:token=NAME;object=NAME?module-path=FILE (and &pin-source=file:FILE, else TBCERT_PKCS11_PIN)")
+	flags.BoolVar(&o.settings.ExternalRoot, "external-root", false, "the root CA is kept elsewhere: write requests for it to sign, and wait for --signed")
+	flags.StringArrayVar(&o.signed, "signed", nil, "file with certificates that came back from the external root, repeatable: those of both CAs, and the root")
 	o.acme.addFlags(flags, &o.settings)
 }
 
@@ -48,10 +54,12 @@ func newInit(a *app) *cobra.Command {
 
 Run again, it changes nothing. With a new --host it issues the server certificate again, for the
 old names and the new one; to drop a name, take it out of tbcert.yaml and run init. A CA is never
-replaced. A CA key gets a passphrase from --passphrase-file or TBCERT_PASSPHRASE, or by a question
+replaced. Settings for ThingsBoard on Debian are always written; --deploy writes them for other places,
+and each file says in its first lines how to put it to work, and who must be able to read what. A CA key gets a passphrase from --passphrase-file or TBCERT_PASSPHRASE, or by a question
 on a terminal.`,
 		Example: `  tbcert init --host tb.example.com
   tbcert init --host tb.example.com --host 192.0.2.10 --org "Example Ltd"
+  tbcert init --host tb.example.com --deploy docker --deploy haproxy
   tbcert init --host tb.example.com --ca-cert company-ca.pem --ca-key company-ca.key
   tbcert init --host tb.example.com --acme letsencrypt --email admin@example.com`,
 		Args: takes(cobra.NoArgs, "a server is named with --host, such as --host tb.example.com"),
@@ -110,7 +118,7 @@ func usesACME(ws *workspace.Workspace, asked settings.Site) (bool, error) {
 func (o *initOptions) request(command *cobra.Command, a *app) (site.Request, error) {
 	ctx, flags := command.Context(), command.Flags()
 	asked := o.given(flags)
-	if err := checkGiven(flags, asked); err != nil {
+	if err := errors.Join(checkGiven(flags, asked), absolute(&asked)); err != nil {
 		return site.Request{}, err
 	}
 	passphrase := &passphrases{app: a, file: o.passphraseFile}
@@ -121,6 +129,20 @@ func (o *initOptions) request(command *cobra.Command, a *app) (site.Request, err
 			return passphrase.get(ctx, create, file)
 		},
 		Maker: certs.Maker{Now: a.process.Now},
+	}
+	if err := a.useTokens(ctx, &request, o.caKeyURI); err != nil {
+		return request, err
+	}
+	for _, file := range o.signed {
+		data, err := workspace.ReadInput(file, false)
+		if err != nil {
+			return request, fmt.Errorf("--signed: %w", err)
+		}
+		came, err := certs.ReadCertificates(data)
+		if err != nil {
+			return request, fmt.Errorf("--signed: %s: %w", file, err)
+		}
+		request.Signed = append(request.Signed, came...)
 	}
 	var err error
 	request.Import, err = o.readImport(ctx, passphrase)

@@ -30,9 +30,13 @@ type initResult struct {
 	NewServer     bool            `json:"new_server_certificate"`
 	KeysEncrypted bool            `json:"ca_keys_encrypted"`
 	Certificates  []certificateIn `json:"certificates"`
+	Deployments   []deploymentIn  `json:"deployments,omitempty"`
 	Fingerprint   string          `json:"root_fingerprint"`
 	Constraints   *constraintsOn  `json:"name_constraints,omitempty"`
+	Waiting       []string        `json:"waiting,omitempty"` // requests that the external root has to sign
 	Next          string          `json:"next"`
+
+	from string // the ACME CA that gave the server certificate just now
 }
 
 // constraintsOn tells of a site's name constraints.
@@ -63,6 +67,13 @@ func (c *constraintsOn) text() string {
 	}
 	return fmt.Sprintf("Name constraints: %s only. Devices with these libraries refuse the server: %s.\n",
 		strings.Join(c.Permitted, ", "), strings.Join(c.RefusedBy, ", "))
+}
+
+// deploymentIn is a file that was asked for with --deploy.
+type deploymentIn struct {
+	Kind     string   `json:"kind"`
+	File     string   `json:"file"`
+	Commands []string `json:"commands"` // that put it to work, in the workspace
 }
 
 // certificateIn is one of a site's certificates, as init and status tell it.
@@ -126,8 +137,41 @@ func daysBetween(from, to time.Time) int {
 	return int((to.Sub(from) + time.Minute).Truncate(day) / day)
 }
 
+// tellWaiting says what the external root has to sign, and how.
+func (a *app) tellWaiting(command *cobra.Command, ws *workspace.Workspace, result *site.Result, changed []string) error {
+	next := a.again("init --signed server-ca.pem --signed device-ca.pem --signed root.pem")
+	if a.ui.JSON() {
+		waiting := initResult{
+			Schema: schema(command), ExitCode: exitAttention, Workspace: ws.Dir(), Host: result.Site.Host(), Changed: append([]string{}, changed...),
+			Certificates: []certificateIn{}, Waiting: []string{workspace.ServerCARequest, workspace.DeviceCARequest}, Next: next,
+		}
+		if err := a.ui.ResultJSON(waiting); err != nil {
+			return err
+		}
+		return told(exitAttention)
+	}
+	err := a.ui.Result(`%s
+  %s
+  %s
+
+Where the root's key is, with OpenSSL 3:
+  openssl x509 -req -in server-ca.csr -CA root.pem -CAkey root.key -copy_extensions copy -days 3650 -out server-ca.pem
+  openssl x509 -req -in device-ca.csr -CA root.pem -CAkey root.key -copy_extensions copy -days 3650 -out device-ca.pem
+
+Next: bring the certificates and the root's back, and run
+  %s
+`, a.ui.Doubtful("The root CA has to sign two requests; their keys stay here."), ws.Path(workspace.ServerCARequest), ws.Path(workspace.DeviceCARequest), next)
+	if err != nil {
+		return err
+	}
+	return told(exitAttention)
+}
+
 // tellInit gives the result of init.
 func (a *app) tellInit(command *cobra.Command, ws *workspace.Workspace, result *site.Result, changed []string) error {
+	if result.Waiting {
+		return a.tellWaiting(command, ws, result, changed)
+	}
 	told := initResult{
 		Schema: schema(command), OK: true, Workspace: ws.Dir(), Host: result.Site.Host(),
 		Changed: changed, NewCA: result.NewCA, NewServerCA: result.NewServerCA, NewServer: result.NewServer, KeysEncrypted: result.KeysEncrypted,
@@ -135,6 +179,9 @@ func (a *app) tellInit(command *cobra.Command, ws *workspace.Workspace, result *
 		Fingerprint:  certs.Fingerprint(result.Site.Anchors()[0]),
 		Constraints:  constraintsOf(result.Site),
 		Next:         a.again("provision NAME"),
+	}
+	for _, file := range result.Deployed {
+		told.Deployments = append(told.Deployments, deploymentIn(file))
 	}
 	if told.Changed == nil {
 		told.Changed = []string{}
@@ -145,6 +192,9 @@ func (a *app) tellInit(command *cobra.Command, ws *workspace.Workspace, result *
 	if result.NewCA && !result.KeysEncrypted {
 		a.ui.Note("The CA keys in %s are not encrypted; only their modes (0600) protect them.\n"+
 			"Keep the directory private and back it up, or give a passphrase when you make a CA.", ws.Path("ca"))
+	}
+	if result.NewServer && result.Site.Foreign() {
+		told.from = result.Site.Settings.ACME
 	}
 	return a.ui.Result("%s", a.initText(ws, told))
 }
@@ -158,6 +208,8 @@ func (a *app) initText(ws *workspace.Workspace, told initResult) string {
 		fmt.Fprintf(&text, "%s\n", a.ui.Good("Made the CA and the server certificate for "+told.Host+"."))
 	case told.NewServerCA:
 		fmt.Fprintf(&text, "%s The root is the one it was.\n", a.ui.Good("Issued the server CA and the server certificate for "+told.Host+" again."))
+	case told.from != "":
+		fmt.Fprintf(&text, "%s\n", a.ui.Good("Got the server certificate for "+told.Host+" from "+told.from+"."))
 	case told.NewServer:
 		fmt.Fprintf(&text, "%s The CA is the one it was.\n", a.ui.Good("Issued the server certificate for "+told.Host+" again."))
 	default:
@@ -170,6 +222,11 @@ func (a *app) initText(ws *workspace.Workspace, told initResult) string {
 		text.WriteString("\n")
 	}
 	text.WriteString(a.certificateTable(told.Certificates))
+	for _, file := range told.Deployments {
+		if slices.Contains(told.Changed, file.File) {
+			fmt.Fprintf(&text, "\nFor %s (%s), in %s:\n  %s\n", file.Kind, file.File, ws.Dir(), strings.Join(file.Commands, "\n  "))
+		}
+	}
 	fmt.Fprintf(&text, "\nRoot fingerprint: %s\n", a.ui.Strong(told.Fingerprint))
 	text.WriteString(told.Constraints.text())
 	fmt.Fprintf(&text, "Next: give ThingsBoard its certificate as %s says, then\n  %s\n", ws.Path(workspace.ServerConf), a.again("provision meter-1"))

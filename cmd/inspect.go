@@ -32,43 +32,77 @@ type inspectResult struct {
 }
 
 func newInspect(a *app) *cobra.Command {
-	var timeout time.Duration
+	options := &inspectOptions{}
 	command := &cobra.Command{
-		Use:   "inspect FILE|HOST:PORT",
+		Use:   "inspect FILE...|HOST:PORT",
 		Short: "Tell what is in a certificate or key file, or what a server presents",
-		Long: `Tell what is in a file (PEM with any number of certificates, keys, certificate requests and revocation
-lists, or one of them but a key in DER), or what certificates a TLS server presents. Keys are described, never
-shown. A server is not logged in to.`,
+		Long: `Tell what is in a file (certificates, keys, certificate requests and revocation lists in PEM or DER; PKCS#12
+and JKS), or what certificates a TLS server presents. Keys are described, never shown. A server is not logged
+in to.
+
+A keystore is opened with the password of --password-file, else with keystore.password beside it, "changeit" or
+none, else with what you type.
+
+With --lint thingsboard it says what ThingsBoard could not load and what devices would refuse, of the files of
+MQTT_SSL_PEM_CERT and MQTT_SSL_PEM_KEY, or of what a server presents, with a fix for each (docs/lint.md). It ends
+with 1 when it finds an error, and with 0 when there are warnings alone.`,
 		Example: `  tbcert inspect server/mqttserver.pem
-  tbcert inspect tb.example.com:8883 -o json`,
-		Args: takes(cobra.ExactArgs(1), "name one file, or a server as HOST:PORT"),
+  tbcert inspect truststore.p12 --password-file keystore.password
+  tbcert inspect tb.example.com:8883 --long
+  tbcert inspect --lint thingsboard /etc/thingsboard/conf/mqttserver.pem --service-user thingsboard`,
+		Args: func(command *cobra.Command, args []string) error {
+			if options.lint != "" {
+				return takes(cobra.MinimumNArgs(1), "name the files, or a server as HOST:PORT")(command, args)
+			}
+			return takes(cobra.ExactArgs(1), "name one file, or a server as HOST:PORT")(command, args)
+		},
 	}
-	command.Flags().DurationVar(&timeout, "timeout", verify.DefaultTimeout, "patience with a server")
+	command.Flags().DurationVar(&options.timeout, "timeout", verify.DefaultTimeout, "patience with a server")
+	command.Flags().BoolVar(&options.long, "long", false, "tell all: extensions, addresses, policies, constraints, the signature")
+	command.Flags().StringVar(&options.passwordFile, "password-file", "", "file with the password of a keystore")
+	command.Flags().StringVar(&options.lint, "lint", "", "look for faults instead: "+lintThingsBoard)
+	command.Flags().StringVar(&options.serviceUser, "service-user", "", "with --lint: user of this machine who has to be able to read the files")
+	command.Flags().StringVar(&options.caFile, "cafile", "", "with --lint: the roots that devices have (default: the site's)")
 	command.RunE = a.run(func(command *cobra.Command, args []string) error {
 		if err := a.resolve(command, nil); err != nil {
 			return err
 		}
-		return runInspect(command, a, args[0], timeout)
+		if options.lint != "" {
+			return runLint(command, a, args, options)
+		}
+		return runInspect(command, a, args[0], options)
 	})
 	return command
 }
 
-func runInspect(command *cobra.Command, a *app, source string, timeout time.Duration) error {
+type inspectOptions struct {
+	timeout      time.Duration
+	long         bool
+	passwordFile string
+	lint         string
+	caFile       string
+	serviceUser  string
+}
+
+func runInspect(command *cobra.Command, a *app, source string, options *inspectOptions) error {
 	result := inspectResult{Schema: schema(command), OK: true, Source: source}
 	data, err := workspace.ReadInput(source, false)
 	host, port, isHost := hostPort(source)
 	switch {
 	case err == nil:
-		if result.Objects, err = certs.Inspect(data); err != nil {
+		if result.Objects, err = a.inspectFile(command.Context(), data, source, options); err != nil {
 			return invalid(fmt.Errorf("%s: %w", source, err))
 		}
 	case isHost:
-		err = a.inspectHost(command, &result, verify.Target{Host: host, Port: port, TLS: true}, timeout)
+		err = a.inspectHost(command, &result, verify.Target{Host: host, Port: port, TLS: true}, options.timeout)
 	default:
 		err = invalid(fmt.Errorf("%w (a server is named HOST:PORT, such as tb.example.com:%d)", err, settings.DefaultMQTTSPort))
 	}
 	if err != nil {
 		return err
+	}
+	if options.long {
+		certs.AddDetails(result.Objects)
 	}
 	if a.ui.JSON() {
 		return a.ui.ResultJSON(result)
@@ -112,8 +146,7 @@ func (a *app) inspectHost(command *cobra.Command, result *inspectResult, target 
 	}
 	result.TLS, result.Trusted, result.Problem = presented.Version, &report.OK, report.Problem()
 	for _, cert := range presented.Chain {
-		described := certs.Describe(cert)
-		result.Objects = append(result.Objects, certs.Object{Kind: "certificate", Certificate: &described})
+		result.Objects = append(result.Objects, certs.ObjectOf(cert))
 	}
 	return nil
 }
@@ -133,6 +166,9 @@ func (a *app) inspectText(result inspectResult) string {
 		fmt.Fprintf(&text, "\n%d. %s", i+1, object.Kind)
 		if object.Line > 0 {
 			fmt.Fprintf(&text, " (line %d)", object.Line)
+		}
+		if object.Alias != "" {
+			fmt.Fprintf(&text, " (%s)", printable(object.Alias))
 		}
 		text.WriteString("\n")
 		a.objectText(&text, object)
@@ -168,11 +204,17 @@ func (a *app) objectText(text *strings.Builder, object certs.Object) {
 		}
 	}
 	if key := object.Key; key != nil {
+		if key.Encrypted {
+			line("key", "encrypted")
+		}
 		line("key", string(key.KeyType))
 		line("public key", key.PublicKey)
 	}
 	if object.Certificate != nil {
 		a.certificateText(line, object.Certificate)
+	}
+	if object.Details != nil {
+		detailsText(line, object.Details)
 	}
 	if object.Request != nil {
 		a.requestText(line, object.Request)

@@ -111,6 +111,8 @@ func (s *siege) kill(after time.Duration, args ...string) (killed bool) {
 	err = process.Run()
 	var exit *exec.ExitError
 	switch {
+	case process.ProcessState == nil && ctx.Err() != nil: // before it began
+		return true
 	case err == nil, process.ProcessState.Success(): // the moment came too late
 		return false
 	case errors.As(err, &exit) && exit.ExitCode() == -1: // by the signal

@@ -28,8 +28,8 @@ const (
 	// pythonPatience bounds each run of Python; the first one of pip downloads.
 	pythonPatience = 2 * time.Minute
 
-	// sourceOnly is the package of the gateway that has no wheel.
-	sourceOnly = "jsonpath-rw"
+	// sourceOnly are the packages, of the gateway and for HOCON, that have no wheel.
+	sourceOnly = "jsonpath-rw,pyhocon"
 )
 
 // A pythonDevice is what the script is told of a device.
@@ -104,8 +104,8 @@ func (w *pythonWorld) install(file string) {
 	if out, err := w.python("python3", nil, "-m", "venv", w.venv); err != nil {
 		w.t.Fatalf("no venv: %v: install Debian's package python3-venv\n%s", err, out)
 	}
-	// Wheels only: what is installed runs no code before the script does. One
-	// package has none.
+	// Wheels only: what is installed runs no code before the script does. Two
+	// packages have none.
 	requirements := filepath.Join("testdata", "python", file)
 	if out, err := w.python(w.interpreter(), nil, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check",
 		"--only-binary", ":all:", "--no-binary", sourceOnly, "--no-deps", "-r", requirements); err != nil {

@@ -232,17 +232,19 @@ func (r *renewal) run(ctx context.Context) error {
 func (r *renewal) renew(ctx context.Context) error {
 	var made *site.Result
 	var err error
-	r.result.DryRun = r.options.dryRun
 	switch {
 	case r.site.Settings.ACME == "":
 		made, err = r.issue(ctx)
-	case r.options.dryRun: // a CA is not asked for a certificate that is then forgotten
-		return nil
+	case r.options.dryRun:
+		return invalid(errors.New("--dry-run is for the site's own CA: one that speaks ACME issues no certificate to be thrown away"))
 	default:
 		made, err = r.order(ctx)
 	}
-	if err != nil || r.options.dryRun {
+	if err != nil {
 		return err
+	}
+	if r.result.DryRun = r.options.dryRun; r.result.DryRun {
+		return nil
 	}
 	r.result.Renewed, r.result.Previous = true, r.app.serverIn(r.site)
 	r.site = made.Site
@@ -270,10 +272,14 @@ func (r *renewal) order(ctx context.Context) (made *site.Result, err error) {
 // issue has the site's own CA make the certificate.
 func (r *renewal) issue(ctx context.Context) (*site.Result, error) {
 	passphrase := &passphrases{app: r.app, file: r.options.passphraseFile}
-	made, err := site.Renew(r.ws, site.Request{
+	request := site.Request{
 		Passphrase: func(create bool, file string) (secret.Text, error) { return passphrase.get(ctx, create, file) },
 		Maker:      certs.Maker{Now: r.app.process.Now},
-	})
+	}
+	if err := r.app.useTokens(ctx, &request, ""); err != nil {
+		return nil, err
+	}
+	made, err := site.Renew(r.ws, request)
 	var unproved *site.UnprovedError
 	if errors.As(err, &unproved) {
 		return nil, err

@@ -27,6 +27,7 @@ type rootOptions struct {
 func (o *rootOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.ca.caCert, "ca-cert", "", "start: bring the new CA, its certificate (PEM; then its issuers up to the root)")
 	flags.StringVar(&o.ca.caKey, "ca-key", "", "start: bring the new CA, its private key (PEM)")
+	flags.StringVar(&o.ca.caKeyURI, "ca-key-uri", "", "start: make the new CA keys in a token (PKCS#11), as for tbcert init")
 	flags.StringVar(&o.ca.passphraseFile, "passphrase-file", "", "file with the passphrase of the CA keys (or TBCERT_PASSPHRASE)")
 	flags.BoolVar(&o.all, "all", false, "delivered: all devices have the new root")
 	flags.BoolVar(&o.force, "force", false, "move, finish: although devices will be out")
@@ -123,6 +124,9 @@ func (r *rolling) request(ctx context.Context) (site.Request, error) {
 	request := site.Request{
 		Passphrase: func(create bool, file string) (secret.Text, error) { return passphrase.get(ctx, create, file) },
 		Maker:      certs.Maker{Now: r.app.process.Now},
+	}
+	if err := r.app.useTokens(ctx, &request, r.options.ca.caKeyURI); err != nil {
+		return request, err
 	}
 	var err error
 	request.Import, err = r.options.ca.readImport(ctx, passphrase)

@@ -20,6 +20,7 @@ type app struct {
 	env     settings.Lookup
 	ui      *ui.UI
 	global  globalOptions
+	tokens  tokens
 	started bool // a command's own work has begun: the command line was right
 }
 

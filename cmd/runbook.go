@@ -28,6 +28,7 @@ type runbookOptions struct {
 	confDir   string
 	service   string
 	timerDir  string
+	compose   string
 }
 
 func (o *runbookOptions) addFlags(flags *pflag.FlagSet) {
@@ -37,6 +38,7 @@ func (o *runbookOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.user, "user", "tenant@example.com", "ThingsBoard user, a tenant administrator (default: the site's)")
 	flags.StringVar(&o.confDir, "conf-dir", "/etc/thingsboard/conf", "where ThingsBoard's settings are on its machine")
 	flags.StringVar(&o.timerDir, "timer-dir", defaultTimerDir, "where systemd's units are")
+	flags.StringVar(&o.compose, "compose-dir", "/opt/thingsboard", "where ThingsBoard's docker-compose.yml is")
 	flags.StringVar(&o.service, "service", "thingsboard", "ThingsBoard's systemd service")
 }
 
@@ -46,6 +48,7 @@ type runbook struct {
 	MQTTSPort   int
 	URL, User   string
 	ConfDir     string
+	ComposeDir  string
 	Service     string
 	TimerDir    string // of systemd's units; empty for the usual one
 	Workspace   string // the absolute path
@@ -135,7 +138,7 @@ func (o *runbookOptions) data(command *cobra.Command, a *app) (runbook, error) {
 		return runbook{}, err
 	}
 	data := runbook{
-		Host: o.host[0], MQTTSPort: o.mqttsPort, URL: o.url, User: o.user, ConfDir: o.confDir, Service: o.service,
+		Host: o.host[0], MQTTSPort: o.mqttsPort, URL: o.url, User: o.user, ConfDir: o.confDir, ComposeDir: o.compose, Service: o.service,
 		Known: known, Device: "meter-1", Bundle: "meter-1", Made: a.process.Now().Format(time.DateOnly),
 	}
 	if data.URL == "" {

@@ -97,31 +97,60 @@ func commandsOf(text string) (script string, problems []string) {
 	return out.String(), problems
 }
 
-// thingsboardService plays systemctl: ThingsBoard is the sandbox, which serves what
-// the settings name. It ends when the world does.
+// thingsboardService plays ThingsBoard: the sandbox, with the certificate of a file. It
+// ends when the world does.
 const thingsboardService = `#!/bin/bash
 set -euo pipefail
-case "$1" in restart|reload-or-restart) ;; *) exit 0 ;; esac
-. "$WORLD/conf/thingsboard.conf"
 if [ -f "$WORLD/pid" ]; then kill "$(cat "$WORLD/pid")"; fi
 mkfifo "$WORLD/ready.$$"
 (
 	exec 9>"$WORLD/running"; flock 9    # the one before is gone
-	exec tbcert sandbox -C "$WORLD/site" --server-pem "$WORLD/conf/$(basename "$MQTT_SSL_PEM_CERT")" \
+	exec tbcert sandbox -C "$WORLD/site" --server-pem "$1" \
 		--mqtt-port -1 --mqtts-port "$MQTTS" --http-port "$HTTP" -o json > "$WORLD/ready.$$" 2> "$WORLD/sandbox.log"
 ) < /dev/null &
 echo $! > "$WORLD/pid"
 head -n 1 "$WORLD/ready.$$" | grep -q '"ok":true' || { cat "$WORLD/sandbox.log" >&2; exit 1; }
 `
 
+// systemctl restarts ThingsBoard with what its settings name.
+const systemctlProgram = `#!/bin/bash
+set -euo pipefail
+case "$1" in restart|reload-or-restart) ;; *) exit 0 ;; esac
+. "$WORLD/conf/thingsboard.conf"
+exec thingsboard "$WORLD/conf/$(basename "$MQTT_SSL_PEM_CERT")"
+`
+
+// docker starts ThingsBoard with what the override mounts.
+const dockerProgram = `#!/bin/bash
+set -euo pipefail
+case "$1 $2" in "compose up"|"compose restart") ;; *) echo "docker $*?" >&2; exit 1 ;; esac
+pem=$(sed -n 's/^ *MQTT_SSL_PEM_CERT: //p' docker-compose.override.yml)
+exec thingsboard "$WORLD$pem"
+`
+
+// kubectl keeps the files of a Secret, and starts ThingsBoard with them where the
+// patch mounts them.
+const kubectlProgram = `#!/bin/bash
+set -euo pipefail
+test "$1 $2" = "-n thingsboard"; shift 2
+mount="$WORLD/etc/thingsboard-mqtts"
+case "$1" in
+create) mkdir -p "$mount"; for a in "$@"; do case "$a" in --from-file=*) f="${a#--from-file=}"; cp "${f#*=}" "$mount/${f%%=*}" ;; esac; done; echo "kind: Secret" ;;
+apply) test "$2 $3" = "-f -"; grep -q "kind: Secret" ;;
+patch) pem=$(sed -n '/MQTT_SSL_PEM_CERT/{n;s/^ *value: //p}' "$5"); echo "$pem" > "$WORLD/pem"; exec thingsboard "$WORLD$pem" ;;
+rollout) if [ "$2" = restart ]; then exec thingsboard "$WORLD$(cat "$WORLD/pem")"; fi ;;
+*) echo "kubectl $*?" >&2; exit 1 ;;
+esac
+`
+
 // The programs that a runbook needs and a test machine does not have, or must not
 // let loose: what they would do is done to the world's own files.
 func worldPrograms() map[string]string {
 	return map[string]string{
-		"systemctl": thingsboardService,
-		"sudo":      "#!/bin/sh\nexec \"$@\"\n",
-		// There is no user thingsboard here.
-		"install": "#!/bin/bash\nargs=()\nwhile [ $# -gt 0 ]; do case \"$1\" in -o|-g) shift 2 ;; *) args+=(\"$1\"); shift ;; esac; done\nexec /usr/bin/install \"${args[@]}\"\n",
+		"thingsboard": thingsboardService, "systemctl": systemctlProgram, "docker": dockerProgram, "kubectl": kubectlProgram,
+		"sudo": "#!/bin/sh\nexec \"$@\"\n",
+		// There is no user thingsboard here, and this machine's /etc is not the world's.
+		"install": "#!/bin/bash\nargs=()\nwhile [ $# -gt 0 ]; do case \"$1\" in -o|-g) shift 2 ;; /etc/*) args+=(\"$WORLD$1\"); shift ;; *) args+=(\"$1\"); shift ;; esac; done\nexec /usr/bin/install \"${args[@]}\"\n",
 		"scp":     "#!/bin/bash\nto=\"${@: -1}\"; mkdir -p \"$WORLD/copied/${to%%:*}\"\nexec cp \"${@:1:$#-1}\" \"$WORLD/copied/${to%%:*}/\"\n",
 	}
 }
@@ -139,7 +168,7 @@ func newRunbookWorld(t *testing.T) *runbookWorld {
 		w.write(t, filepath.Join("bin", name), text, 0o755)
 	}
 	w.write(t, "conf/thingsboard.conf", "export JAVA_OPTS=\"$JAVA_OPTS -Xmx2G\"\n", 0o644)
-	for _, dir := range []string{"home", "units"} {
+	for _, dir := range []string{"home", "units", "compose", "etc"} {
 		if err := os.Mkdir(filepath.Join(w.dir, dir), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -185,7 +214,8 @@ func unusedPort(t *testing.T) int {
 func (w *runbookWorld) follow(t *testing.T, name string) {
 	t.Helper()
 	text := render(t, name, "-C", filepath.Join(w.dir, "site"), "--host", "localhost", "--mqtts-port", strconv.Itoa(w.mqtts),
-		"--url", fmt.Sprintf("http://127.0.0.1:%d", w.http), "--user", "tenant@thingsboard.org", "--conf-dir", filepath.Join(w.dir, "conf"), "--timer-dir", filepath.Join(w.dir, "units"))
+		"--url", fmt.Sprintf("http://127.0.0.1:%d", w.http), "--user", "tenant@thingsboard.org", "--conf-dir", filepath.Join(w.dir, "conf"), "--timer-dir", filepath.Join(w.dir, "units"),
+		"--compose-dir", filepath.Join(w.dir, "compose"))
 	script, problems := commandsOf(text)
 	if len(problems) > 0 {
 		t.Fatal(problems)

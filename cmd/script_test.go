@@ -18,7 +18,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/tbcert/tbcert/certs/acme/pebbletest"
+	"github.com/tbcert/tbcert/certs/acme/acmetest"
 	"github.com/tbcert/tbcert/cmd"
 )
 
@@ -62,6 +62,7 @@ func TestScripts(t *testing.T) {
 			"sandbox":   startSandbox,
 			"mosquitto": startMosquitto,
 			"pebble":    startPebble,
+			"stepca":    startStepCA,
 			"jsonis":    jsonIs,
 			"mode":      modeIs,
 			"holds":     holds,
@@ -71,20 +72,53 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// startPebble: an ACME CA until the script's end; sets ACME to its directory, ACMEHTTP
-// to where it looks for http-01, ZONE to its DNS, and writes acme-ca.pem.
+// startPebble [eab]: an ACME CA until the script's end; sets ACME to its directory,
+// ACMEHTTP to where it looks for http-01, ZONE to its DNS, and writes acme-ca.pem. With
+// eab it wants an account that it knows: EABKID, with the key in eab.key.
 func startPebble(ts *testscript.TestScript, neg bool, args []string) {
 	t, ok := ts.Value(testKey{}).(testing.TB)
-	if neg || len(args) != 0 || !ok {
-		ts.Fatalf("usage: pebble")
+	eab := len(args) == 1 && args[0] == "eab"
+	if neg || len(args) != 0 && !eab || !ok {
+		ts.Fatalf("usage: pebble [eab]")
 	}
-	server := pebbletest.Start(t, pebbletest.Options{})
+	var options acmetest.PebbleOptions
+	if eab {
+		ts.Setenv("EABKID", "kid-1")
+		options.EAB = map[string]string{"kid-1": eabCanary}
+		ts.Check(os.WriteFile(ts.MkAbs("eab.key"), []byte(eabCanary+"\n"), 0o600))
+	}
+	server := acmetest.StartPebble(t, options)
 	data, err := os.ReadFile(server.CAFile)
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs("acme-ca.pem"), data, 0o600))
 	ts.Setenv("ACME", server.Directory)
 	ts.Setenv("ACMEHTTP", server.HTTPAddr)
 	ts.Setenv("ZONE", server.DNSManagement())
+}
+
+// startStepCA: a company's ACME CA until the script's end, and the primary server of
+// the zone that it asks; sets ACME to its directory, ACMEHTTP to where it looks for
+// http-01, ZONE to the server, and writes acme-ca.pem and the files of the server's
+// keys.
+func startStepCA(ts *testscript.TestScript, neg bool, args []string) {
+	t, ok := ts.Value(testKey{}).(testing.TB)
+	if neg || len(args) != 0 || !ok {
+		ts.Fatalf("usage: stepca")
+	}
+	knot := acmetest.StartKnot(t)
+	server := acmetest.StartStepCA(t, knot.Addr)
+	files := map[string]string{"acme-ca.pem": server.CAFile}
+	for name, file := range knot.Keys {
+		files[name+".key"] = file
+	}
+	for name, file := range files {
+		data, err := os.ReadFile(file)
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs(name), data, 0o600))
+	}
+	ts.Setenv("ACME", server.Directory)
+	ts.Setenv("ACMEHTTP", server.HTTPAddr)
+	ts.Setenv("ZONE", knot.Addr)
 }
 
 // testKey finds the test of a script.

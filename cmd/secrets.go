@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/tbcert/tbcert/certs"
+	"github.com/tbcert/tbcert/certs/hsm"
 	"github.com/tbcert/tbcert/certs/secret"
 	"github.com/tbcert/tbcert/cmd/internal/settings"
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
@@ -73,6 +74,13 @@ func (p *passphrases) askNew(ctx context.Context) (secret.Text, error) {
 
 // parseKey reads a key, with the passphrase when it needs one.
 func (p *passphrases) parseKey(ctx context.Context, data []byte, file string) (crypto.Signer, error) {
+	if hsm.IsURI(data) {
+		key, err := p.app.tokens.key(ctx, string(data), "")
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		return key, nil
+	}
 	var text secret.Text
 	if certs.KeyIsEncrypted(data) {
 		var err error

@@ -23,6 +23,7 @@ const (
 	passwordCanary   = "canary-Password-5d1f"
 	apiKeyCanary     = "tb_canaryKey5d1f0000"
 	provisionCanary  = "canary-provision-secret"
+	eabCanary        = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W" // base64url
 )
 
 // searchForSecrets looks for every secret that a script's run knows, in
@@ -30,7 +31,7 @@ const (
 // that others can read.
 func searchForSecrets(tb testing.TB, workDir string) {
 	tb.Helper()
-	secrets := append(secretsBelow(tb, workDir), passphraseCanary, tokenCanary, passwordCanary, apiKeyCanary, provisionCanary)
+	secrets := append(secretsBelow(tb, workDir), passphraseCanary, tokenCanary, passwordCanary, apiKeyCanary, provisionCanary, eabCanary)
 	output, err := os.ReadFile(filepath.Join(workDir, ".transcript"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		tb.Error(err)

@@ -7,13 +7,10 @@ package acme
 import (
 	"context"
 	"crypto"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -76,6 +73,9 @@ type Config struct {
 	DNS DNS
 	// Patience bounds the wait for the CA's decision; 0 is two minutes.
 	Patience time.Duration
+	// Warn is told what does not keep a certificate from coming, such as a record
+	// that could not be taken away; nil: nobody is.
+	Warn func(error)
 }
 
 // An EAB is an account that the CA has already.
@@ -85,7 +85,8 @@ type EAB struct {
 }
 
 // A DNS puts TXT records into a zone. Its functions are called by one goroutine
-// at a time, and return once the record is visible, or gone.
+// at a time, and return once the record is visible, or gone. CleanUp is called for
+// every record, also when Present failed or the user has interrupted.
 type DNS interface {
 	Present(ctx context.Context, name, value string) error
 	CleanUp(ctx context.Context, name, value string) error
@@ -94,7 +95,8 @@ type DNS interface {
 // A Client gets certificates.
 type Client struct {
 	config  Config
-	library *acmez.Client
+	library *lib.Client
+	solver  solver
 }
 
 const (
@@ -108,32 +110,23 @@ func New(config Config) (*Client, error) {
 	if config.Patience == 0 {
 		config.Patience = defaultPatience
 	}
-	var solver acmez.Solver
+	c := &Client{config: config, library: &lib.Client{
+		Directory: config.Directory, UserAgent: "tbcert", PollInterval: pollEvery, PollTimeout: config.Patience, HTTPClient: webClient(config.Roots),
+	}}
 	switch config.Challenge {
 	case HTTP01:
-		solver = &webSolver{address: orDefault(config.HTTPAddr, ":80")}
+		c.solver = &webSolver{address: orDefault(config.HTTPAddr, ":80")}
 	case TLSALPN01:
-		solver = &alpnSolver{address: orDefault(config.TLSAddr, ":443")}
+		c.solver = &alpnSolver{address: orDefault(config.TLSAddr, ":443")}
 	case DNS01:
 		if config.DNS == nil {
 			return nil, errors.New("dns-01 needs a way to put records into the zone")
 		}
-		solver = dnsSolver{config.DNS}
+		c.solver = dnsSolver{config.DNS}
 	default:
 		return nil, fmt.Errorf("%q is no challenge; there are %v", config.Challenge, Challenges())
 	}
-	transport := &http.Transport{
-		DialContext:     (&net.Dialer{Timeout: callTimeout}).DialContext,
-		TLSClientConfig: &tls.Config{RootCAs: config.Roots, MinVersion: tls.VersionTLS12}, TLSHandshakeTimeout: callTimeout,
-		ForceAttemptHTTP2: true, MaxResponseHeaderBytes: 1 << 20,
-	}
-	return &Client{config: config, library: &acmez.Client{
-		Client: &lib.Client{
-			Directory: config.Directory, UserAgent: "tbcert", PollInterval: pollEvery, PollTimeout: config.Patience,
-			HTTPClient: &http.Client{Transport: transport, Timeout: callTimeout},
-		},
-		ChallengeSolvers: map[string]acmez.Solver{config.Challenge: solver},
-	}}, nil
+	return c, nil
 }
 
 func orDefault(text, otherwise string) string {
@@ -145,7 +138,7 @@ func orDefault(text, otherwise string) string {
 
 // Obtain gets a certificate for names and addresses, with its chain, leaf first.
 // replaces is the one that it follows, or nil. An error of the CA is a
-// *RefusedError.
+// *RefusedError, and one before it was asked to look a *ChallengeError.
 func (c *Client) Obtain(ctx context.Context, hosts []string, key crypto.Signer, replaces *x509.Certificate) ([]*x509.Certificate, error) {
 	account, err := c.account(ctx)
 	if err != nil {
@@ -155,14 +148,17 @@ func (c *Client) Obtain(ctx context.Context, hosts []string, key crypto.Signer, 
 	if err != nil {
 		return nil, fmt.Errorf("make the certificate request: %w", err)
 	}
-	order, err := acmez.OrderParametersFromCSR(account, request)
+	names, err := acmez.OrderParametersFromCSR(account, request)
 	if err != nil {
 		return nil, fmt.Errorf("make the order: %w", err)
 	}
+	wanted := lib.Order{Identifiers: names.Identifiers}
 	if replaces != nil && c.knowsARI(ctx) {
-		order.Replaces = replaces
+		if wanted.Replaces, err = lib.ARIUniqueIdentifier(replaces); err != nil {
+			return nil, fmt.Errorf("name the certificate that is replaced: %w", err)
+		}
 	}
-	chains, err := c.library.ObtainCertificate(ctx, order)
+	chains, err := (&order{Client: c, account: account}).obtain(ctx, wanted, request.Raw)
 	if err != nil {
 		return nil, c.explain(err)
 	}
@@ -175,22 +171,23 @@ func (c *Client) Obtain(ctx context.Context, hosts []string, key crypto.Signer, 
 // account finds the account of the key, or makes one; the CA's terms are agreed
 // to, as whoever runs init --acme does.
 func (c *Client) account(ctx context.Context) (lib.Account, error) {
+	// The question has nothing but the key: step-ca takes no more (RFC 8555, 7.3.1).
+	known, err := c.library.GetAccount(ctx, lib.Account{PrivateKey: c.config.Account})
+	var problem lib.Problem
+	if !errors.As(err, &problem) || problem.Type != lib.ProblemTypeAccountDoesNotExist {
+		return known, err
+	}
 	account := lib.Account{PrivateKey: c.config.Account, TermsOfServiceAgreed: true}
 	if c.config.Email != "" {
 		account.Contact = []string{"mailto:" + c.config.Email}
 	}
 	if c.config.EAB.KeyID != "" {
-		err := account.SetExternalAccountBinding(ctx, c.library.Client, lib.EAB{KeyID: c.config.EAB.KeyID, MACKey: c.config.EAB.MACKey.Reveal()})
+		err := account.SetExternalAccountBinding(ctx, c.library, lib.EAB{KeyID: c.config.EAB.KeyID, MACKey: c.config.EAB.MACKey.Reveal()})
 		if err != nil {
 			return account, fmt.Errorf("bind the account: %w", err)
 		}
 	}
-	known, err := c.library.GetAccount(ctx, account)
-	var problem lib.Problem
-	if errors.As(err, &problem) && problem.Type == lib.ProblemTypeAccountDoesNotExist {
-		return c.library.NewAccount(ctx, account)
-	}
-	return known, err
+	return c.library.NewAccount(ctx, account)
 }
 
 // knowsARI reports whether the CA has renewal information: only then it may be

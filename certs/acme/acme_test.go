@@ -14,7 +14,7 @@ import (
 
 	"github.com/tbcert/tbcert/certs"
 	"github.com/tbcert/tbcert/certs/acme"
-	"github.com/tbcert/tbcert/certs/acme/pebbletest"
+	"github.com/tbcert/tbcert/certs/acme/acmetest"
 	"github.com/tbcert/tbcert/certs/secret"
 )
 
@@ -28,7 +28,7 @@ func newKey(t *testing.T, kind certs.KeyType) crypto.Signer {
 }
 
 // config is a client's of a Pebble.
-func config(t *testing.T, pebble *pebbletest.Server, challenge string) acme.Config {
+func config(t *testing.T, pebble *acmetest.Pebble, challenge string) acme.Config {
 	t.Helper()
 	data, err := os.ReadFile(pebble.CAFile)
 	if err != nil {
@@ -55,7 +55,7 @@ func obtain(t *testing.T, config acme.Config, hosts ...string) ([]*x509.Certific
 
 // records is the zone of a Pebble's DNS.
 type records struct {
-	pebble *pebbletest.Server
+	pebble *acmetest.Pebble
 	mute   bool
 	mu     sync.Mutex
 	seen   []string
@@ -83,10 +83,10 @@ func (r *records) CleanUp(_ context.Context, name, _ string) error {
 // account is made once; and what is renewed is told.
 func TestObtain(t *testing.T) {
 	t.Parallel()
-	pebble := pebbletest.Start(t, pebbletest.Options{NonceReject: 33})
+	pebble := acmetest.StartPebble(t, acmetest.PebbleOptions{NonceReject: 33})
 	for _, challenge := range acme.Challenges() {
 		t.Run(challenge, func(t *testing.T) {
-			// One after the other: they share Pebble's ports.
+			t.Parallel()
 			config := config(t, pebble, challenge)
 			hosts := []string{"tb.example.com", "mqtt.example.com"}
 			chain, err := obtain(t, config, hosts...)
@@ -123,8 +123,8 @@ func TestObtain(t *testing.T) {
 // An error has the CA's own words, the name that it is about, and what to do.
 func TestRefused(t *testing.T) {
 	t.Parallel()
-	pebble := pebbletest.Start(t, pebbletest.Options{})
-	other := pebbletest.Start(t, pebbletest.Options{EAB: map[string]string{"kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}})
+	pebble := acmetest.StartPebble(t, acmetest.PebbleOptions{})
+	other := acmetest.StartPebble(t, acmetest.PebbleOptions{EAB: map[string]string{"kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}})
 	closed := config(t, pebble, acme.HTTP01)
 	closed.HTTPAddr = "127.0.0.1:0" // not where Pebble looks
 	closedTLS := config(t, pebble, acme.TLSALPN01)

@@ -30,6 +30,11 @@ const typePrefix = "urn:ietf:params:acme:error:"
 // explain makes a RefusedError of a CA's problem.
 func (c *Client) explain(err error) error {
 	var problem lib.Problem
+	var refusal *RefusedError
+	var challenge *ChallengeError
+	if errors.As(err, &refusal) || errors.As(err, &challenge) {
+		return err
+	}
 	if !errors.As(err, &problem) {
 		return fmt.Errorf("the CA %s: %w", c.config.Directory, err)
 	}
@@ -49,7 +54,7 @@ func (c *Client) explain(err error) error {
 // fix says what to do about a problem.
 func (c *Client) fix(refused *RefusedError) string {
 	if refused.Host == "" && (refused.Type == "unauthorized" || refused.Type == "malformed") {
-		return "it is about the account: see that --acme-eab-kid and its key are right, if the CA wants them"
+		return "it is about the account: move acme/account.key away to begin a new one, and see that --acme-eab-kid and its key are right, if the CA wants them"
 	}
 	switch refused.Type {
 	case "connection", "tls", "unauthorized", "incorrectResponse":
@@ -64,9 +69,12 @@ func (c *Client) fix(refused *RefusedError) string {
 // fixes are for problems that have nothing to do with how a name is proved.
 func fixes() map[string]string {
 	const otherName = "the CA gives no certificates for such a name: name the server otherwise, or choose another CA"
+	const otherKey = "if it is about the key, give another --key-type: public CAs take p256, p384 and rsa2048"
 	return map[string]string{
 		"dns":                     "see that the name is in the DNS that the CA asks, and leads to this machine",
 		"caa":                     "the zone's CAA record names another CA: add this one, or choose that one",
+		"badCSR":                  otherKey,
+		"badPublicKey":            otherKey,
 		"rateLimited":             "wait as long as it says, and rehearse with --acme staging",
 		"rejectedIdentifier":      otherName,
 		"unsupportedIdentifier":   otherName,

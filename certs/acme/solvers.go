@@ -7,11 +7,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/mholt/acmez/v3"
 	lib "github.com/mholt/acmez/v3/acme"
+	"github.com/miekg/dns"
 )
 
 // readTimeout bounds what somebody may keep a challenge's port busy for.
@@ -107,7 +109,7 @@ func (s *alpnSolver) Present(ctx context.Context, challenge lib.Challenge) error
 	if err != nil {
 		return fmt.Errorf("make the challenge's certificate: %w", err)
 	}
-	s.certificates.Store(challenge.Identifier.Value, certificate)
+	s.certificates.Store(serverName(challenge.Identifier), certificate)
 	return s.door.enter(func() (io.Closer, error) {
 		listener, err := listen(ctx, s.address)
 		if err != nil {
@@ -117,6 +119,15 @@ func (s *alpnSolver) Present(ctx context.Context, challenge lib.Challenge) error
 		go s.serve(ctx, listener, config)
 		return listener, nil
 	})
+}
+
+// serverName is what the CA asks for: an address as its name in the reverse zone
+// (RFC 8738, 6).
+func serverName(identifier lib.Identifier) string {
+	if reverse, err := dns.ReverseAddr(identifier.Value); err == nil {
+		return strings.TrimSuffix(reverse, ".")
+	}
+	return identifier.Value
 }
 
 func (s *alpnSolver) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -147,7 +158,7 @@ func (s *alpnSolver) serve(ctx context.Context, listener net.Listener, config *t
 }
 
 func (s *alpnSolver) CleanUp(_ context.Context, challenge lib.Challenge) error {
-	s.certificates.Delete(challenge.Identifier.Value)
+	s.certificates.Delete(serverName(challenge.Identifier))
 	return s.door.leave()
 }
 

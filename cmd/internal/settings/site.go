@@ -30,6 +30,7 @@ type Site struct {
 	RootYears       int      `yaml:"root-years"`
 	SingleTier      bool     `yaml:"single-tier"`
 	NameConstraints bool     `yaml:"name-constraints"`
+	ExternalRoot    bool     `yaml:"external-root"`
 	MQTTPort        int      `yaml:"mqtt-port"`
 	MQTTSPort       int      `yaml:"mqtts-port"`
 	Registrar       string   `yaml:"registrar"`
@@ -49,6 +50,7 @@ type Site struct {
 	DNSHook         string   `yaml:"acme-dns-hook"`
 	DNSServer       string   `yaml:"acme-dns-server"`
 	DNSKeyFile      string   `yaml:"acme-dns-key-file"`
+	Deploy          []string `yaml:"deploy"`
 }
 
 // text are the settings that are a text, by name, and where they are.
@@ -220,6 +222,7 @@ func (s Site) Values() map[string][]string {
 	set("root-years", strconv.Itoa(s.RootYears), s.RootYears != 0)
 	set("single-tier", "true", s.SingleTier)
 	set("name-constraints", "true", s.NameConstraints)
+	set("external-root", "true", s.ExternalRoot)
 	set("mqtt-port", strconv.Itoa(s.MQTTPort), s.MQTTPort != 0)
 	set("mqtts-port", strconv.Itoa(s.MQTTSPort), s.MQTTSPort != 0)
 	set("registrar", s.Registrar, s.Registrar != "")
@@ -231,6 +234,9 @@ func (s Site) Values() map[string][]string {
 	set("provision-key", s.ProvisionKey, s.ProvisionKey != "")
 	for _, text := range s.text() {
 		set(text.Name, *text.Value, *text.Value != "")
+	}
+	if len(s.Deploy) > 0 {
+		values["deploy"] = slices.Clone(s.Deploy)
 	}
 	return values
 }
@@ -267,6 +273,7 @@ func (s Site) ordered() yaml.MapSlice {
 	add("org", s.Organization, s.Organization != "")
 	add("single-tier", true, s.SingleTier)
 	add("name-constraints", true, s.NameConstraints)
+	add("external-root", true, s.ExternalRoot)
 	add("mqtt-port", s.MQTTPort, true)
 	add("mqtts-port", s.MQTTSPort, true)
 	add("registrar", s.Registrar, s.Registrar != "")
@@ -279,6 +286,7 @@ func (s Site) ordered() yaml.MapSlice {
 	for _, text := range s.text() {
 		add(text.Name, *text.Value, *text.Value != "")
 	}
+	add("deploy", s.Deploy, len(s.Deploy) > 0)
 	return values
 }
 

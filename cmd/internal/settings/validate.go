@@ -22,6 +22,11 @@ const (
 // Registrars lists where devices can be registered.
 func Registrars() []string { return []string{"offline", "thingsboard", "mqtt"} }
 
+// Deployments lists what init can write settings for, besides ThingsBoard on Debian.
+func Deployments() []string {
+	return []string{"docker", "kubernetes", "haproxy", "nginx", "mosquitto", "emqx", "tbmq"}
+}
+
 // Validate checks the values that flags, environment or file gave. Each fault
 // names the setting; all of them are told.
 func (s Site) Validate() []SettingError {
@@ -45,6 +50,9 @@ func (s Site) Validate() []SettingError {
 	check("$.mqtts-port", "mqtts-port", inRange(s.MQTTSPort, maxPort))
 	check("$.registrar", "registrar", oneOf(s.Registrar, Registrars()))
 	check("$.acme-challenge", "acme-challenge", oneOf(s.Challenge, []string{"http-01", "tls-alpn-01", "dns-01"}))
+	for i, kind := range s.Deploy {
+		check(fmt.Sprintf("$.deploy[%d]", i), "deploy", oneOf(kind, Deployments()))
+	}
 	check("$.url", "url", CheckURL(s.URL))
 	check("$.inventory", "inventory", CheckInventory(s.Inventory, true))
 	check("$.device-days", "device-days", inRange(s.DeviceDays, maxDays))

@@ -1,6 +1,7 @@
 package site
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/x509"
 	"errors"
@@ -20,7 +21,7 @@ type Order struct {
 	Hosts   []string            // to be proved
 	Account crypto.Signer       // the key of the account
 	Key     crypto.Signer       // of the server
-	Before  *x509.Certificate   // the certificate that is replaced; nil is none
+	Before  *x509.Certificate   // the certificate of the same CA that is replaced; nil is none
 	Pending []*x509.Certificate // one that an interrupted run has got for Key; nil is none
 	// Files are to be committed before the CA is asked: the keys.
 	Files []workspace.File
@@ -50,15 +51,18 @@ func PlanOrder(ws *workspace.Workspace, request Request, renew bool) (*Order, er
 		return nil, err
 	}
 	order := &Order{Site: i.result.Site, Hosts: canonical(wanted.Hosts), old: i}
-	if len(old.Server) > 0 {
+	if len(old.Server) > 0 && old.Settings.ACME == wanted.ACME {
 		order.Before = old.Server[0]
+	}
+	if order.Account, err = order.key(ws, workspace.AccountKey, certs.P256); err != nil {
+		return nil, err
 	}
 	if !renew && i.orderStands() {
 		order.Stands = true
 		order.Site.Server, order.Site.ServerKey = old.Server, old.ServerKey
 		return order, nil
 	}
-	return order, order.keys(ws)
+	return order, order.serverKey(ws)
 }
 
 // orderStands reports whether the certificate that is there is the one that would
@@ -73,22 +77,36 @@ func (i *initializer) orderStands() bool {
 		string(certs.KeyTypeOf(leaf.PublicKey)) == wanted.KeyType && i.now.Before(leaf.NotAfter.Add(-RenewalWindow(leaf)))
 }
 
-// keys finds the keys of the account and of the server, or makes them. A server's
-// key waits until it has a certificate.
-func (o *Order) keys(ws *workspace.Workspace) (err error) {
+// serverKey finds the server's key that waits for a certificate, or makes one.
+func (o *Order) serverKey(ws *workspace.Workspace) (err error) {
 	kind := certs.KeyType(o.Site.Settings.KeyType)
-	if o.Account, err = o.key(ws, workspace.AccountKey, certs.P256); err != nil {
-		return err
-	}
 	if o.Key, err = o.key(ws, workspace.PendingKey, kind); err != nil {
 		return err
 	}
-	pending, err := readCertificates(ws, workspace.PendingChain)
-	if err == nil && len(pending) > 0 && certs.KeyFits(o.Key, pending[0]) && slices.Equal(sorted(certs.Hosts(pending[0])), sorted(o.Hosts)) {
-		o.Pending = pending
-	}
-	return err
+	return o.pending(ws)
 }
+
+// pending looks for a certificate that an interrupted run has got. It is that of this
+// order when the same CA gave it for the same key and names, and it is not due.
+func (o *Order) pending(ws *workspace.Workspace) error {
+	data, err := optional(ws.Read(workspace.PendingChain))
+	if err != nil || !bytes.HasPrefix(data, o.from()) {
+		return err
+	}
+	chain, err := certs.ParseCertificates(data)
+	if err != nil {
+		return fmt.Errorf("%s: %w", ws.Path(workspace.PendingChain), err)
+	}
+	leaf := chain[0]
+	if certs.KeyFits(o.Key, leaf) && slices.Equal(sorted(certs.Hosts(leaf)), sorted(o.Hosts)) && o.old.now.Before(leaf.NotAfter.Add(-RenewalWindow(leaf))) {
+		o.Pending = chain
+	}
+	return nil
+}
+
+// from is the first line of a chain that waits: a rehearsal's is not to be taken for
+// the real CA's.
+func (o *Order) from() []byte { return fmt.Appendf(nil, "# from %s\n", o.Site.Settings.ACME) }
 
 func (o *Order) key(ws *workspace.Workspace, name string, kind certs.KeyType) (crypto.Signer, error) {
 	data, err := optional(ws.ReadSecret(name))
@@ -117,7 +135,7 @@ func (o *Order) key(ws *workspace.Workspace, name string, kind certs.KeyType) (c
 
 // Got is the chain that the CA gave, to be kept until all is in its place.
 func (o *Order) Got(chain []*x509.Certificate) workspace.File {
-	return workspace.File{Name: workspace.PendingChain, Data: certs.EncodeCertificates(chain...)}
+	return workspace.File{Name: workspace.PendingChain, Data: append(o.from(), certs.EncodeCertificates(chain...)...)}
 }
 
 // Fulfill computes the site with the certificate that was ordered and the root that
@@ -127,10 +145,16 @@ func (o *Order) Got(chain []*x509.Certificate) workspace.File {
 func (o *Order) Fulfill(chain []*x509.Certificate, root *x509.Certificate) (*Result, error) {
 	i, site := o.old, o.Site
 	site.Server, site.ServerKey = withoutRoot(chain, root), o.Key
-	if len(site.TrustRoots) == 0 {
-		site.TrustRoots = []*x509.Certificate{root}
+	devices, err := i.ws.List(workspace.DevicesDir)
+	if err != nil {
+		return nil, err
 	}
-	if !slices.ContainsFunc(site.TrustRoots, root.Equal) {
+	known := slices.ContainsFunc(site.TrustRoots, root.Equal)
+	switch {
+	case known:
+	case len(site.TrustRoots) == 0, len(devices) == 0:
+		site.TrustRoots = []*x509.Certificate{root}
+	default:
 		return nil, &ConflictError{
 			Problem: fmt.Sprintf("the CA's root is now %q (%s), and devices trust another one", root.Subject, certs.Fingerprint(root)),
 			Fix:     "run `tbcert fetch --add --file FILE` with the new root, bring the devices their bundles, and run this again: the certificate waits in " + workspace.PendingChain,
@@ -160,6 +184,9 @@ func (o *Order) Fulfill(chain []*x509.Certificate, root *x509.Certificate) (*Res
 func (o *Order) Keep() (*Result, error) {
 	i := o.old
 	i.result.Site = o.Site
+	for _, file := range o.Files {
+		i.add(file)
+	}
 	if err := errors.Join(i.serverFiles(), i.forThingsBoard()); err != nil {
 		return nil, err
 	}

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tbcert/tbcert/certs"
+	"github.com/tbcert/tbcert/certs/hsm"
 	"github.com/tbcert/tbcert/certs/secret"
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
 )
@@ -38,6 +40,9 @@ func (i *initializer) authorities() error {
 			Problem: fmt.Sprintf("devices trust the root in %s, and its CA is not here", i.ws.Path(workspace.RootFile)),
 			Fix:     "if it is this site's own, put ca/ back from your backup; if tbcert fetch found it, the server has its certificate from that CA, and a CA made here would lock the devices out (another workspace, -C DIR, can have one)",
 		}
+	}
+	if i.result.Site.Settings.ExternalRoot {
+		return i.externalCA()
 	}
 	return i.newCA()
 }
@@ -200,7 +205,7 @@ func (i *initializer) rootAuthority() (*certs.Authority, error) {
 	if wanted.SingleTier {
 		pathLen, rootHosts = 0, i.permittedHosts()
 	}
-	root, err := i.request.Maker.NewRoot(certs.RootProfile{
+	root, err := i.caMaker("root").NewRoot(certs.RootProfile{
 		CommonName: commonName("Root CA"+i.generation, wanted.Hosts[0]), Organization: wanted.Organization,
 		KeyType: certs.KeyType(wanted.KeyType), Years: wanted.RootYears, PathLen: pathLen,
 		PermittedHosts: rootHosts,
@@ -208,6 +213,7 @@ func (i *initializer) rootAuthority() (*certs.Authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the root CA: %w", err)
 	}
+	root.Maker = i.request.Maker
 	return root, nil
 }
 
@@ -235,6 +241,8 @@ func (i *initializer) issuingCA(root *certs.Authority, purpose certs.Purpose, na
 	if purpose == certs.PurposeServer {
 		permitted = i.permittedHosts()
 	}
+	maker := root.Maker
+	root.Maker = i.caMaker(caObject(name))
 	ca, err := root.NewIssuing(certs.IssuingProfile{
 		CommonName: commonName(name+i.generation, wanted.Hosts[0]), Organization: wanted.Organization,
 		KeyType: certs.KeyType(wanted.KeyType), Purpose: purpose, PermittedHosts: permitted,
@@ -242,7 +250,22 @@ func (i *initializer) issuingCA(root *certs.Authority, purpose certs.Purpose, na
 	if err != nil {
 		return nil, fmt.Errorf("make the %s: %w", name, err)
 	}
+	root.Maker, ca.Maker = maker, maker // leaves' keys are files
 	return ca, nil
+}
+
+// caObject is what the key of a CA is called in a token, such as server-ca.
+func caObject(name string) string { return strings.ToLower(strings.ReplaceAll(name, " ", "-")) }
+
+// caMaker makes the key of a CA: in a token, when there is one.
+func (i *initializer) caMaker(name string) certs.Maker {
+	maker := i.request.Maker
+	if i.request.NewCAKey != nil {
+		maker.NewKey = func(kind certs.KeyType) (crypto.Signer, error) {
+			return i.request.NewCAKey(name+strings.ReplaceAll(i.generation, " ", "-"), kind)
+		}
+	}
+	return maker
 }
 
 // commonName names a CA after its site, so that two sites' roots can be told
@@ -258,7 +281,7 @@ func commonName(kind, host string) string {
 // addCAs writes certificates and keys; keys are encrypted side by side, since
 // 600,000 rounds each are meant to be slow.
 func (i *initializer) addCAs(cas []caFiles) error {
-	passphrase, err := i.request.Passphrase(true, "")
+	passphrase, err := i.newPassphrase()
 	if err != nil {
 		return err
 	}
@@ -277,11 +300,23 @@ func (i *initializer) addCAs(cas []caFiles) error {
 		i.add(workspace.File{Name: ca.cert, Data: certs.EncodeCertificates(ca.chain...)})
 		i.add(workspace.File{Name: ca.key, Data: keys[n], Secret: true})
 	}
-	i.result.KeysEncrypted = !passphrase.IsZero()
+	i.result.KeysEncrypted = !passphrase.IsZero() || i.request.NewCAKey != nil
 	return nil
 }
 
+// newPassphrase is that of new CA keys; those in a token need none.
+func (i *initializer) newPassphrase() (secret.Text, error) {
+	if i.request.NewCAKey != nil {
+		return secret.Text{}, nil
+	}
+	return i.request.Passphrase(true, "")
+}
+
+// encodeCAKey is what a key's file holds: the key, or where in a token it is.
 func encodeCAKey(key crypto.Signer, passphrase secret.Text) ([]byte, error) {
+	if kept, ok := key.(interface{ URI() string }); ok {
+		return []byte(kept.URI() + "\n"), nil
+	}
 	if passphrase.IsZero() {
 		return certs.EncodeKey(key)
 	}
@@ -319,6 +354,13 @@ func (i *initializer) readKey(name string) (crypto.Signer, error) {
 	data, err := i.ws.ReadSecret(name)
 	if err != nil {
 		return nil, err
+	}
+	if hsm.IsURI(data) {
+		key, err := i.request.OpenKey(string(data))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", i.ws.Path(name), err)
+		}
+		return key, nil
 	}
 	var passphrase secret.Text
 	if certs.KeyIsEncrypted(data) {

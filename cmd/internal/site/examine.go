@@ -70,6 +70,13 @@ type wantedFile struct {
 
 // layout lists the files that a complete site has.
 func (e *examination) layout() []wantedFile {
+	if e.site.waitsForRoot() {
+		e.waiting()
+		return []wantedFile{
+			{workspace.SettingsFile, false}, {workspace.ServerCAKey, true}, {workspace.DeviceCAKey, true},
+			{workspace.ServerCARequest, false}, {workspace.DeviceCARequest, false},
+		}
+	}
 	if e.site.Foreign() {
 		files := []wantedFile{{workspace.SettingsFile, false}, {workspace.RootFile, false}}
 		if e.site.Settings.ACME == "" {
@@ -97,6 +104,9 @@ func serverLayout() []wantedFile {
 func (e *examination) files() {
 	for _, file := range e.layout() {
 		e.file(file)
+	}
+	for _, file := range deploymentFiles(e.site.Settings.Deploy) {
+		e.file(wantedFile{file.name, file.secret})
 	}
 	// The root's key may be kept elsewhere once the issuing CAs exist.
 	if there, err := e.ws.Exists(workspace.RootKey); err == nil && there && !e.site.Settings.SingleTier {

@@ -40,6 +40,12 @@ type Request struct {
 	// CA beside an existing one gets the passphrase of that.
 	Passphrase func(create bool, file string) (secret.Text, error)
 	Maker      certs.Maker
+	// Signed are the certificates that came back from an external root.
+	Signed []*x509.Certificate
+	// NewCAKey makes the key of a CA in a token, or finds it there; nil: Maker
+	// makes it. OpenKey opens one by what its file says.
+	NewCAKey func(name string, kind certs.KeyType) (crypto.Signer, error)
+	OpenKey  func(uri string) (crypto.Signer, error)
 }
 
 // Result is what init made of a site: the site as it will be, and the files to
@@ -51,6 +57,8 @@ type Result struct {
 	NewServerCA   bool // the server CA was issued again, for other name constraints
 	NewServer     bool // the server certificate was issued
 	KeysEncrypted bool // with NewCA: its keys have a passphrase
+	Waiting       bool // for the external root: nothing else can be made yet
+	Deployed      []Deployed
 }
 
 // initializer carries one Init through its steps.
@@ -86,6 +94,9 @@ func Init(ws *workspace.Workspace, request Request) (*Result, error) {
 		if err := step(); err != nil {
 			return nil, err
 		}
+		if i.result.Waiting {
+			break
+		}
 	}
 	return i.result, nil
 }
@@ -106,7 +117,8 @@ func now(maker certs.Maker) time.Time {
 	return time.Now()
 }
 
-// merge lays what is asked for over what there is; hosts are added.
+// merge lays what is asked for over what there is; hosts and deployments are
+// added.
 func merge(old, asked settings.Site) settings.Site {
 	merged := old
 	for _, host := range asked.Hosts {
@@ -114,11 +126,17 @@ func merge(old, asked settings.Site) settings.Site {
 			merged.Hosts = append(slices.Clip(merged.Hosts), host)
 		}
 	}
+	for _, kind := range asked.Deploy {
+		if !slices.Contains(merged.Deploy, kind) {
+			merged.Deploy = append(slices.Clip(merged.Deploy), kind)
+		}
+	}
 	merged.KeyType = cmp.Or(asked.KeyType, old.KeyType)
 	merged.ServerDays = cmp.Or(asked.ServerDays, old.ServerDays)
 	merged.RootYears = cmp.Or(asked.RootYears, old.RootYears)
 	merged.Organization = cmp.Or(asked.Organization, old.Organization)
 	merged.SingleTier = asked.SingleTier || old.SingleTier
+	merged.ExternalRoot = asked.ExternalRoot || old.ExternalRoot
 	merged.NameConstraints = asked.NameConstraints || old.NameConstraints
 	merged.MQTTPort = cmp.Or(asked.MQTTPort, old.MQTTPort)
 	merged.MQTTSPort = cmp.Or(asked.MQTTSPort, old.MQTTSPort)

@@ -144,9 +144,9 @@ func StartRollover(ws *workspace.Workspace, request Request) (*Result, error) {
 		i.result.Files[n].Name = in(nextDir, file.Name)
 	}
 	site := *i.old
-	site.TrustRoots = both
+	site.Settings, site.TrustRoots = i.old.Settings.WithDefaults(), both
 	i.result.Site = &site
-	return i.result, nil
+	return i.result, i.deployments()
 }
 
 // passphraseOfOldKeys has the passphrase checked before new keys get it.
@@ -245,7 +245,7 @@ func FinishRollover(ws *workspace.Workspace) (*Result, error) {
 	site.TrustRoots = slices.DeleteFunc(slices.Clone(site.TrustRoots), previous.root().Equal)
 	i.add(workspace.File{Name: workspace.RootFile, Data: certs.EncodeCertificates(site.TrustRoots...)})
 	i.add(workspace.File{Name: workspace.Delivered, Remove: true})
-	return i.result, nil
+	return i.result, i.deployments()
 }
 
 // PreviousDeviceCA is the CA whose certificates devices may still have because a

@@ -9,7 +9,6 @@ import (
 	"github.com/tbcert/tbcert/certs"
 	"github.com/tbcert/tbcert/certs/secret"
 	"github.com/tbcert/tbcert/cmd/internal/workspace"
-	"github.com/tbcert/tbcert/templates"
 )
 
 // keyStorePassword finds the keystore's password in server/thingsboard.conf.
@@ -22,7 +21,8 @@ type confData struct {
 	KeyStorePassword string
 }
 
-// forThingsBoard writes the keystore and the settings that ThingsBoard needs.
+// forThingsBoard writes the keystore and the settings that ThingsBoard needs,
+// and those of the site's deployments.
 // A keystore has random salts, so the one that is there stays as long as it
 // opens with the password on record and holds the server's certificate.
 func (i *initializer) forThingsBoard() error {
@@ -39,14 +39,14 @@ func (i *initializer) forThingsBoard() error {
 		}
 		i.add(workspace.File{Name: workspace.ServerPKCS12, Data: store, Secret: true})
 	}
-	conf, err := templates.Render("server/thingsboard.conf", confData{
+	conf, err := i.renderConf(confData{
 		Host: site.Host(), MQTTSPort: site.Settings.MQTTSPort, KeyStorePassword: password.Reveal(),
 	})
 	if err != nil {
 		return err
 	}
 	i.add(workspace.File{Name: workspace.ServerConf, Data: conf, Secret: true})
-	return nil
+	return i.deployments()
 }
 
 // keyStoreStands gives the password of the keystore that is there, and whether

@@ -25,37 +25,39 @@ import (
 
 // The names of a site's files, as operators and runbooks know them.
 const (
-	SettingsFile   = "tbcert.yaml"
-	RootFile       = "ca-root.pem"
-	RootCert       = "ca/root.pem"
-	RootKey        = "ca/root.key"
-	ServerCACert   = "ca/server-ca.pem"
-	ServerCAKey    = "ca/server-ca.key"
-	DeviceCACert   = "ca/device-ca.pem"
-	DeviceCAKey    = "ca/device-ca.key"
-	ServerPEM      = "server/mqttserver.pem"
-	ServerCert     = "server/cert.pem"
-	ServerKey      = "server/key.pem"
-	ServerPKCS12   = "server/mqttserver.p12"
-	ServerConf     = "server/thingsboard.conf"
-	PreviousPEM    = "server/previous/mqttserver.pem"
-	HookOwed       = "server/hook-owed"
-	Delivered      = "ca/delivered"
-	AccountKey     = "acme/account.key"
-	PendingKey     = "acme/server.key"
-	PendingChain   = "acme/server.pem"
-	DevicesDir     = "devices"
-	TemplatesDir   = "templates" // a user's own, in the place of tbcert's
-	InventoryFile  = "inventory.db"
-	ImportFile     = "thingsboard-import.csv"
-	FailedFile     = "provision-failed.ndjson"
-	UnprovedFile   = "verify-failed.ndjson"
-	DeviceCRL      = "ca/device-ca.crl"
-	maxFileSize    = 64 << 20 // bytes; the import file of 500,000 devices has about 25 MiB
-	secretMode     = 0o600
-	publicMode     = 0o644
-	executableMode = 0o755
-	directoryMode  = 0o700
+	SettingsFile    = "tbcert.yaml"
+	RootFile        = "ca-root.pem"
+	RootCert        = "ca/root.pem"
+	RootKey         = "ca/root.key"
+	ServerCACert    = "ca/server-ca.pem"
+	ServerCAKey     = "ca/server-ca.key"
+	DeviceCACert    = "ca/device-ca.pem"
+	DeviceCAKey     = "ca/device-ca.key"
+	ServerCARequest = "ca/server-ca.csr"
+	DeviceCARequest = "ca/device-ca.csr"
+	ServerPEM       = "server/mqttserver.pem"
+	ServerCert      = "server/cert.pem"
+	ServerKey       = "server/key.pem"
+	ServerPKCS12    = "server/mqttserver.p12"
+	ServerConf      = "server/thingsboard.conf"
+	PreviousPEM     = "server/previous/mqttserver.pem"
+	HookOwed        = "server/hook-owed"
+	Delivered       = "ca/delivered"
+	AccountKey      = "acme/account.key"
+	PendingKey      = "acme/server.key"
+	PendingChain    = "acme/server.pem"
+	DevicesDir      = "devices"
+	TemplatesDir    = "templates" // a user's own, in the place of tbcert's
+	InventoryFile   = "inventory.db"
+	ImportFile      = "thingsboard-import.csv"
+	FailedFile      = "provision-failed.ndjson"
+	UnprovedFile    = "verify-failed.ndjson"
+	DeviceCRL       = "ca/device-ca.crl"
+	maxFileSize     = 64 << 20 // bytes; the import file of 500,000 devices has about 25 MiB
+	secretMode      = 0o600
+	publicMode      = 0o644
+	executableMode  = 0o755
+	directoryMode   = 0o700
 )
 
 // Workspace is one site's directory. The directory need not exist: reading
@@ -368,4 +370,11 @@ func (w *Workspace) named(name string, err error) error {
 func Temporary(prefix string) (dir string, remove func() error, err error) {
 	dir, err = os.MkdirTemp("", prefix)
 	return dir, func() error { return os.RemoveAll(dir) }, err
+}
+
+// OpenToOthers reports whether group or others can read a file that the user named
+// outside the workspace.
+func OpenToOthers(name string) (bool, error) {
+	info, err := os.Stat(name)
+	return err == nil && readableByOthers(info), err
 }
