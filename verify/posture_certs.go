@@ -145,7 +145,7 @@ func (p *posture) lifetime(context.Context) finding {
 	var texts []string
 	for _, cert := range path {
 		left := cert.NotAfter.Sub(p.now)
-		text := fmt.Sprintf("%s: %s left", p.named(cert), plural(int(left/oneDay), "day"))
+		text := fmt.Sprintf("%s: %s left", p.named(cert), plural(int((left+time.Minute)/oneDay), "day"))
 		texts = append(texts, text)
 		status := StatusPass
 		switch {

@@ -97,20 +97,29 @@ func (u *UI) Detail(format string, args ...any) {
 	}
 }
 
+const (
+	warningPrefix = "warning: "
+	errorPrefix   = "error: "
+)
+
 // Warn tells of something that may hurt later.
 func (u *UI) Warn(format string, args ...any) {
-	u.tell(u.style(u.streams.Err, color.FgYellow, "warning: ") + fmt.Sprintf(format, args...))
+	u.tellBehind(u.style(u.streams.Err, color.FgYellow, warningPrefix), warningPrefix, fmt.Sprintf(format, args...))
 }
 
 // Error tells why the command failed.
 func (u *UI) Error(err error) {
-	u.tell(u.style(u.streams.Err, color.FgRed, "error: ") + err.Error())
+	u.tellBehind(u.style(u.streams.Err, color.FgRed, errorPrefix), errorPrefix, err.Error())
 }
 
 // tell writes a line to stderr, broken between words where that is a terminal;
 // nothing can be done when it fails.
-func (u *UI) tell(text string) {
-	_ = u.write(u.streams.Err, wrapTo(text, widthOf(u.streams.Err), 0))
+func (u *UI) tell(text string) { u.tellBehind("", "", text) }
+
+// tellBehind tells behind a prefix, whose style takes no columns.
+func (u *UI) tellBehind(styled, prefix, text string) {
+	lines := wrapTo(prefix+text, widthOf(u.streams.Err), 0)
+	_ = u.write(u.streams.Err, styled+lines[len(prefix):])
 }
 
 func (u *UI) write(w io.Writer, text string) error {
