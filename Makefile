@@ -28,6 +28,7 @@ demo: ## the whole story in a temporary directory, with Go alone
 # The race detector's own pause at the end of a process is a second, and the tests start thousands.
 test: deps ## install what the tests need, then run them all
 	$(GO) vet ./...
+	$(GO) vet -tags bench,pkcs11 ./cmd ./certs/hsm
 	GORACE=atexit_sleep_ms=10 $(GO) test -race -timeout 18m ./...
 
 deps: ## the real components that the tests talk to (Debian packages)

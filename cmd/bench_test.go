@@ -100,8 +100,8 @@ func benchInit(t *testing.T, binary, dir string) measure {
 
 func benchVerify(t *testing.T, binary, dir string) measure {
 	site := filepath.Join(dir, "site")
-	tool(t, binary, "init", "-q", "-C", site, "--host", "localhost")
-	tool(t, binary, "provision", "-q", "-C", site, "meter-1")
+	measuredTool(t, binary, "init", "-q", "-C", site, "--host", "localhost")
+	measuredTool(t, binary, "provision", "-q", "-C", site, "meter-1")
 	port := benchBroker(t, site)
 	root, token := filepath.Join(site, "ca-root.pem"), filepath.Join(site, "devices", "meter-1", "token")
 	secret, err := os.ReadFile(token)
@@ -134,7 +134,7 @@ func benchBrokerWith(t *testing.T, site, lines string) string {
 	return strconv.Itoa(brokerAt(t, site, strings.Replace(mosquittoConf, "set_tcp_nodelay true\n", cmp.Or(lines, "set_tcp_nodelay true\n"), 1)))
 }
 
-func tool(t *testing.T, binary string, args ...string) {
+func measuredTool(t *testing.T, binary string, args ...string) {
 	t.Helper()
 	if out, err := exec.Command(binary, args...).CombinedOutput(); err != nil {
 		t.Fatalf("tbcert %s: %v\n%s", args[0], err, out)

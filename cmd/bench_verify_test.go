@@ -41,9 +41,9 @@ func benchVerifyFleet(t *testing.T, binary string) []fleetMeasure {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	site := filepath.Join(dir, "site")
-	tool(t, binary, "init", "-q", "-C", site, "--host", "localhost")
+	measuredTool(t, binary, "init", "-q", "-C", site, "--host", "localhost")
 	manifest := (&fleetBench{t: t, dir: dir}).manifest(verifySize)
-	tool(t, binary, "provision", "-q", "-C", site, "--from", manifest)
+	measuredTool(t, binary, "provision", "-q", "-C", site, "--from", manifest)
 	root, err := os.ReadFile(filepath.Join(site, "ca-root.pem"))
 	if err != nil {
 		t.Fatal(err)

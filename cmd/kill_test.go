@@ -50,7 +50,7 @@ func newSiege(t *testing.T) *siege {
 	s := &siege{
 		t: t, board: board, url: "http://" + board.HTTPAddr().String(), csv: filepath.Join(t.TempDir(), "devices.csv"),
 		random:  rand.New(rand.NewPCG(seed, 0)),
-		environ: []string{"PATH=" + os.Getenv("PATH"), "TBCERT_API_KEY=" + apiKeyCanary, "NO_COLOR=1"},
+		environ: []string{"PATH=" + os.Getenv("PATH"), "TBCERT_API_KEY=" + apiKeyCanary, "NO_COLOR=1", "GORACE=" + os.Getenv("GORACE")},
 	}
 	var rows strings.Builder
 	rows.WriteString("name,label\n")

@@ -128,6 +128,7 @@ func setup(env *testscript.Env) error {
 	env.Setenv(transcript, filepath.Join(env.WorkDir, ".transcript"))
 	env.Setenv("HOME", env.WorkDir)
 	env.Setenv("NO_COLOR", "1")
+	env.Setenv("GORACE", os.Getenv("GORACE")) // see the Makefile
 	env.Setenv("PASSPHRASE", passphraseCanary)
 	env.Setenv("TOKEN", tokenCanary)
 	env.Setenv("PASSWORD", passwordCanary)
