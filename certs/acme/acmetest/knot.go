@@ -81,14 +81,18 @@ zone:
     acl: [updater, narrow, transfer]
 `, dir, host, port, known, KeyUpdater, KeyNarrow, Zone))
 	run(tb, nil, "knotd", "-c", filepath.Join(dir, "knot.conf"))
+	k.wait(k.Addr) // else the second one asks too early, and again much later
 	k.startSecond(host, port)
-	for _, server := range []string{k.Addr, k.Second} {
-		poll(tb, func() error {
-			_, err := k.ask(server, dns.Fqdn(Zone), dns.TypeSOA)
-			return err
-		})
-	}
+	k.wait(k.Second)
 	return k
+}
+
+// wait waits until a server has the zone.
+func (k *Knot) wait(server string) {
+	poll(k.tb, func() error {
+		_, err := k.ask(server, dns.Fqdn(Zone), dns.TypeSOA)
+		return err
+	})
 }
 
 // makeKeys makes the keys, and gives those that the server is to know.
